@@ -1,0 +1,194 @@
+"""The errors a user can meet: what went wrong, a stable code, and what to do about it.
+
+Owns the error tree and nothing else; every other module may import it, it imports none of them.
+"""
+
+from __future__ import annotations
+
+
+class SlideloopError(Exception):
+    """A fault that can be said in one sentence, with a way out.
+
+    Parameters
+    ----------
+    message : str
+        One sentence that names the thing and the facts.
+    hint : str
+        What the user can do about it.
+
+    Attributes
+    ----------
+    code : str
+        Stable name of the error for programs.
+    http_status : int
+        Status of the answer when the error ends a request.
+    retry : bool
+        Whether the same request may be sent again unchanged.
+    """
+
+    code: str = "invalid"
+    http_status: int = 422
+    retry: bool = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class InvalidInputError(SlideloopError):
+    """A value that makes no sense where it stands."""
+
+
+class SlideNotFoundError(SlideloopError):
+    """No regular file at the given path."""
+
+    code = "file_not_found"
+    http_status = 404
+
+
+class UnreadableSlideError(SlideloopError):
+    """A file that no reader opens, or that asks for more than the limits allow."""
+
+    code = "unreadable_slide"
+
+
+class NotRgbError(SlideloopError):
+    """A slide whose pixels are not 8-bit RGB (fluorescence, 16 bit)."""
+
+    code = "not_rgb"
+
+
+class SlideChangedError(SlideloopError):
+    """A slide file that was changed in place since it was first seen."""
+
+    code = "slide_changed"
+    http_status = 409
+
+
+class MppNeededError(SlideloopError):
+    """A physical patch size was asked for, but the slide does not say its um/px."""
+
+    code = "mpp_needed"
+
+
+class GridError(SlideloopError):
+    """A grid that cannot be laid on the slide."""
+
+
+class NoTissueError(SlideloopError):
+    """No patch of the slide passes the filter."""
+
+    code = "on_glass"
+
+
+class OutsideSlideError(SlideloopError):
+    """A rectangle that lies outside the slide."""
+
+    code = "outside_slide"
+
+
+class OnGlassError(SlideloopError):
+    """A query that lies on dropped patches and white pixels only."""
+
+    code = "on_glass"
+
+
+class WeightsError(SlideloopError):
+    """Weights that cannot be had, read, or used with the encoder."""
+
+    code = "weights_unusable"
+
+
+class StoreDamagedError(SlideloopError):
+    """A feature store whose bytes are not the ones that were written."""
+
+    code = "store_damaged"
+    http_status = 409
+
+
+class StoreMismatchError(SlideloopError):
+    """A feature store made for something else than what it is asked for."""
+
+    code = "store_mismatch"
+    http_status = 409
+
+
+class NormalisationMismatchError(SlideloopError):
+    """Slides of one study whose features were normalised differently."""
+
+    code = "normalisation_mismatch"
+    http_status = 409
+
+
+class PoolExhaustedError(SlideloopError):
+    """Nothing left to show."""
+
+    code = "pool_exhausted"
+    http_status = 409
+
+
+class StudyStateError(SlideloopError):
+    """A request that does not fit the state of the study."""
+
+    code = "no_session"
+    http_status = 409
+
+
+class StaleRoundError(StudyStateError):
+    """A label for a round that is not the open one."""
+
+    code = "stale_round"
+
+
+class NotInRoundError(StudyStateError):
+    """A label for a patch that the open round does not show."""
+
+    code = "not_in_round"
+
+
+class ClassRefusedError(SlideloopError):
+    """A class name that a study cannot have."""
+
+    code = "class_refused"
+
+
+class QueryNotRelevantError(SlideloopError):
+    """A query of another class than the one sought, in relevance mode."""
+
+    code = "query_not_relevant"
+
+
+class NotTrainedError(StudyStateError):
+    """A prediction was asked for before two classes were labelled."""
+
+    code = "not_trained"
+
+
+class TruthError(SlideloopError):
+    """A truth that cannot be used with the slide."""
+
+    code = "truth_unusable"
+
+
+class GeometryError(SlideloopError):
+    """A geometry that is not a valid polygon of the slide."""
+
+    code = "geometry_invalid"
+
+
+class JournalError(SlideloopError):
+    """A journal whose chain does not hold, or of a newer version."""
+
+    code = "journal_invalid"
+    http_status = 409
+
+
+class OutputError(SlideloopError):
+    """A folder or file that cannot be written."""
+
+    code = "output_unwritable"
+    http_status = 409

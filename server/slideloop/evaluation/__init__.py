@@ -1,0 +1,1 @@
+"""Experiments with a simulated expert: truth, measures, pictures."""

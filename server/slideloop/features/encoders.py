@@ -1,0 +1,263 @@
+"""Encoders: a network cut into a frozen backbone and a trainable head.
+
+Owns the cut, the resize to the network's input and the fixed batch shape. Knows nothing of slides,
+stores or labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from slideloop.errors import InvalidInputError, WeightsError
+from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from slideloop.features.normalisation import Normalisation
+
+INPUT_PX = 224
+"""Side of the network's input in pixels (paper, section 3)."""
+
+BATCH = 32
+"""Patches per backbone call; short batches are padded, so that a patch's bits never depend on it."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a torchvision network is cut.
+
+    Attributes
+    ----------
+    name : str
+        Value of `--encoder`.
+    network : str
+        Torchvision's name of the network.
+    feature_shape : tuple of int
+        Channels, height, width of what the backbone gives for a 224 px patch.
+    embedding_dim : int
+        Length of what the head gives.
+    cut : callable
+        From the whole network to (backbone, head); the head ends in global average pooling.
+    unused : tuple of str
+        Prefixes of state dict entries that the cut drops (the ImageNet classifier).
+    """
+
+    name: str
+    network: str
+    feature_shape: tuple[int, int, int]
+    embedding_dim: int
+    cut: Callable[[Any], tuple[nn.Module, nn.Module]]
+    unused: tuple[str, ...]
+
+
+def _pooled(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _resnet_stem(net: Any) -> list[nn.Module]:
+    return [net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3]
+
+
+def _cut_resnet18(net: Any) -> tuple[nn.Module, nn.Module]:
+    return nn.Sequential(*_resnet_stem(net), net.layer4[0]), _pooled(net.layer4[1])
+
+
+def _cut_resnet18_early(net: Any) -> tuple[nn.Module, nn.Module]:
+    return nn.Sequential(*_resnet_stem(net)), _pooled(*net.layer4)
+
+
+def _cut_squeezenet(net: Any) -> tuple[nn.Module, nn.Module]:
+    return net.features[:12], _pooled(net.features[12])
+
+
+ENCODERS: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        # The paper's: ResNet-18, the head is layer4.1 and global average pooling.
+        Architecture("resnet18", "resnet18", (512, 7, 7), 512, _cut_resnet18, ("fc.",)),
+        # The paper's ablation (Fig. 6): the head is all of layer4.
+        Architecture(
+            "resnet18-layer4.0", "resnet18", (256, 14, 14), 512, _cut_resnet18_early, ("fc.",)
+        ),
+        Architecture(
+            "squeezenet1_1", "squeezenet1_1", (512, 13, 13), 512, _cut_squeezenet, ("classifier.",)
+        ),
+    )
+}
+
+
+class Encoder:
+    """A frozen backbone and the pretrained head above it.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    weights : Weights
+        What was loaded; recorded with every store and study.
+    device : torch.device
+        Where the backbone runs.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        backbone: nn.Module,
+        head: nn.Module,
+        weights: Weights,
+        device: torch.device,
+    ) -> None:
+        self.architecture = architecture
+        self.weights = weights
+        self.device = device
+        self._backbone = (
+            backbone.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        )
+        self._head = head.eval().requires_grad_(False).to(device)
+
+    def new_head(self) -> nn.Module:
+        """Return a trainable copy of the pretrained head, in evaluation mode.
+
+        It maps float32 features of shape (n, *feature_shape) to embeddings (n, embedding_dim).
+        """
+        return copy.deepcopy(self._head).requires_grad_(True)
+
+    @torch.inference_mode()
+    def features(
+        self, patches: NDArray[np.uint8], normalisation: Normalisation
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """Run the backbone over patches (algorithm.md 1.4).
+
+        Parameters
+        ----------
+        patches : ndarray of uint8, shape (n, side, side, 3)
+            RGB, n of at least 1; worked off in padded batches of `BATCH`.
+        normalisation : Normalisation
+            Means and standard deviations, for pixels in 0..1.
+
+        Returns
+        -------
+        full : ndarray of float16, shape (n, channels, height, width)
+        pooled : ndarray of float16, shape (n, channels)
+            Mean of the unrounded features over height and width.
+        """
+        parts = [
+            self._batch(patches[start : start + BATCH], normalisation)
+            for start in range(0, len(patches), BATCH)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _batch(
+        self, patches: NDArray[np.uint8], normalisation: Normalisation
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        n = len(patches)
+        padded = np.zeros((BATCH, *patches.shape[1:]), np.uint8)
+        padded[:n] = patches
+        pixels = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        if pixels.shape[-2:] != (INPUT_PX, INPUT_PX):
+            pixels = nn.functional.interpolate(
+                pixels, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True, align_corners=False
+            )
+        mean = torch.tensor(normalisation.mean, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(normalisation.std, device=self.device).view(1, 3, 1, 1)
+        out = self._backbone(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
+        out = out.float()[:n]
+        # float16 ends at 65,504; ImageNet features stay below 100, but a custom file may not.
+        full = out.contiguous().clamp(-65504, 65504).half().cpu().numpy()
+        return full, out.mean((2, 3)).clamp(-65504, 65504).half().cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `--device auto/cpu/cuda/mps` into a device.
+
+    Raises
+    ------
+    InvalidInputError
+        If the device is not there.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, is_there in available.items() if is_there)
+    if not available.get(name, False):
+        raise InvalidInputError(
+            f"This machine has no device {name!r}.", hint="Use --device auto or --device cpu."
+        )
+    return torch.device(name)
+
+
+def load_encoder(name: str = "resnet18", weights: str = "imagenet", device: str = "auto") -> Encoder:
+    """Build an encoder with its weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENCODERS`.
+    weights : str
+        "imagenet", "random" or the path of a state dict.
+    device : {"auto", "cpu", "cuda", "mps"}
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such encoder or device.
+    WeightsError
+        If the weights cannot be had or belong to another network.
+    """
+    import torchvision
+
+    if name not in ENCODERS:
+        raise InvalidInputError(
+            f"There is no encoder {name!r}.", hint=f"Known encoders: {', '.join(ENCODERS)}."
+        )
+    architecture = ENCODERS[name]
+    url = torchvision.models.get_model_weights(architecture.network)["IMAGENET1K_V1"].url
+    state, record = load_weights(weights, imagenet_url=url, network=architecture.network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        net = torchvision.models.get_model(architecture.network, weights=None)
+    if state is not None:
+        _fill(net, state, architecture, record)
+    backbone, head = architecture.cut(net)
+    return Encoder(architecture, backbone, head, record, choose_device(device))
+
+
+def _fill(
+    net: nn.Module, state: dict[str, torch.Tensor], architecture: Architecture, record: Weights
+) -> None:
+    """Load a state dict into the network; everything but the dropped classifier must match."""
+    wanted = {
+        key: tensor
+        for key, tensor in net.state_dict().items()
+        if not key.startswith(architecture.unused)
+    }
+    given = {key: t for key, t in state.items() if not key.startswith(architecture.unused)}
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    missing = sorted(wanted.keys() - given.keys() - counters)
+    extra = sorted(given.keys() - wanted.keys())
+    misshapen = sorted(k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape)
+    if missing or extra or misshapen:
+        faults = (("lacks", missing), ("has", extra), ("has another shape of", misshapen))
+        detail = "; ".join(f"{verb} {keys[0]} ({len(keys)})" for verb, keys in faults if keys)
+        raise WeightsError(
+            f"The weights {record.name} belong to another network than {architecture.network}: "
+            f"the file {detail}.",
+            hint="Give the state dict of that network, or choose another one with --encoder.",
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in given.values()):
+        raise WeightsError(
+            f"The weights {record.name} hold values that are not finite.",
+            hint="Give a file that was saved whole and trained to the end.",
+        )
+    net.load_state_dict(given, strict=False)

@@ -1,0 +1,231 @@
+"""From a source of patches to its feature store.
+
+Owns the pipeline: read ahead, filter, embed in fixed batches, record. Indexing is a pure function
+of source, normalisation and encoder; what must be equal for equal bytes is frozen in the manifest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from slideloop.errors import NoTissueError, StoreMismatchError
+from slideloop.features.encoders import BATCH, INPUT_PX, Encoder
+from slideloop.features.normalisation import SAMPLE_PATCHES, Normalisation, measure
+from slideloop.features.store import FeatureStore, StoreWriter, find_store, store_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slideloop.features.sources import PatchSource
+    from slideloop.slides.filters import Verdict
+
+    Progress = Callable[[int, int], None]
+
+READ_AHEAD = 64
+"""Patches read and judged per task of the reading thread."""
+
+
+@dataclass(frozen=True)
+class IndexingKey:
+    """What the features of one source are a pure function of, and what freezes their bytes."""
+
+    identity: dict[str, Any]
+    frozen: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Id of the slide's features."""
+        return store_id(self.identity)
+
+
+def indexing_key(source: PatchSource, encoder: Encoder, normalisation: Normalisation) -> IndexingKey:
+    """Name the features of a source by this encoder and normalisation (algorithm.md 8)."""
+    identity = {
+        **source.identity,
+        "encoder": encoder.architecture.name,
+        "weights": encoder.weights.as_dict(),
+        "normalisation": normalisation.figures(),
+        "input_px": INPUT_PX,
+    }
+    frozen = {
+        "name": source.name,
+        "feature_shape": list(encoder.architecture.feature_shape),
+        "dtype": "float32",
+        "compile": "none",
+        "memory_format": "channels_last",
+        "batch": BATCH,
+        "n_threads": torch.get_num_threads(),
+        "device": encoder.device.type,
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    return IndexingKey(identity, frozen)
+
+
+def index(
+    source: PatchSource,
+    encoder: Encoder,
+    normalisation: Normalisation,
+    root: Path,
+    *,
+    kind: str = "full",
+    progress: Progress | None = None,
+) -> FeatureStore:
+    """Embed all kept patches of a source, or open the store where that was done before.
+
+    An interrupted index goes on at the last recorded batch. Memory does not grow with the slide.
+
+    Parameters
+    ----------
+    source : PatchSource
+    encoder : Encoder
+    normalisation : Normalisation
+    root : Path
+        Folder of all stores; made if it is not there.
+    kind : {"full", "pooled"}
+    progress : callable, optional
+        Called with (grid patches looked at, all grid patches) after each batch.
+
+    Raises
+    ------
+    StoreDamagedError
+        If there is a store for this source, but a damaged one.
+    StoreMismatchError
+        If another process is indexing the same slide.
+    NoTissueError
+        If no patch passes the filter.
+    """
+    key = indexing_key(source, encoder, normalisation)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / f"{key.id}.lock", timeout=0):
+            store = find_store(root, key.identity, kind)
+            if store is None:
+                store = _write(source, encoder, normalisation, root, kind, key, progress)
+    except Timeout:
+        raise StoreMismatchError(
+            f"{source.name} is being indexed by another process.", hint="Wait until it is done."
+        ) from None
+    return store
+
+
+def _write(
+    source: PatchSource,
+    encoder: Encoder,
+    normalisation: Normalisation,
+    root: Path,
+    kind: str,
+    key: IndexingKey,
+    progress: Progress | None,
+) -> FeatureStore:
+    more = {**key.frozen, "details": source.details}
+    begun = StoreWriter.begun(root, key.identity, kind)
+    if begun is not None:
+        more["n_threads"] = begun["n_threads"]
+        # A moved file is the same slide; only where it was first read differs.
+        more["details"] = begun["details"]
+    writer = StoreWriter.open(root, key.identity, kind, more)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(more["n_threads"])
+    try:
+        last = writer.batches[-1] if writer.batches else None
+        dropped = Counter(last.dropped if last else {"background": 0, "structureless": 0, "both": 0})
+        cells: list[tuple[int, int]] = []
+        patches: list[NDArray[np.uint8]] = []
+        start = last.n_visited if last else 0
+        for n_visited, (position, patch, verdict) in enumerate(_judged(source, start), start + 1):
+            reason = _reason(verdict)
+            if reason:
+                dropped[reason] += 1
+            if patch is not None:
+                cells.append(source.cell(position))
+                patches.append(patch)
+            is_last = n_visited == source.n_cells
+            if len(patches) == BATCH or (is_last and (patches or not writer.batches)):
+                if not (patches or writer.batches):
+                    raise _nothing_kept(source)
+                writer.append(_embed(encoder, normalisation, cells, patches), n_visited, dropped)
+                cells, patches = [], []
+                if progress:
+                    progress(n_visited, source.n_cells)
+        writer.manifest["verdicts"] = dict(dropped)
+        writer.manifest["n_grid"] = source.n_cells
+        return writer.finish()
+    finally:
+        torch.set_num_threads(threads_before)
+        writer.close()
+
+
+def _embed(
+    encoder: Encoder,
+    normalisation: Normalisation,
+    cells: list[tuple[int, int]],
+    patches: list[NDArray[np.uint8]],
+) -> dict[str, NDArray[Any]]:
+    full, pooled = encoder.features(np.stack(patches), normalisation)
+    return {"cells": np.array(cells, np.int32), "pooled": pooled, "full": full}
+
+
+def _judged(
+    source: PatchSource, start: int
+) -> Iterator[tuple[int, NDArray[np.uint8] | None, Verdict]]:
+    """Yield (position, pixels or None if dropped, verdict) in index order, one task read ahead."""
+
+    def work(positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint8] | None, Verdict]]:
+        judged = []
+        for position in map(int, positions):
+            patch = source.read(position)
+            verdict = source.verdict(patch)
+            judged.append((position, patch if source.is_kept(verdict) else None, verdict))
+        return judged
+
+    order = source.order()[start:]
+    tasks = (order[i : i + READ_AHEAD] for i in range(0, len(order), READ_AHEAD))
+    with ThreadPoolExecutor(1, "slideloop-read") as pool:
+        pending = [pool.submit(work, task) for task in itertools.islice(tasks, 2)]
+        try:
+            while pending:
+                yield from pending.pop(0).result()
+                pending += [pool.submit(work, task) for task in itertools.islice(tasks, 1)]
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def sample_normalisation(source: PatchSource) -> Normalisation:
+    """Measure the normalisation on the first 512 kept patches of the index order (1.3)."""
+    kept = (patch for _, patch, _ in _judged(source, 0) if patch is not None)
+    return measure(itertools.islice(kept, SAMPLE_PATCHES), "sample")
+
+
+def dataset_normalisation(sources: list[PatchSource]) -> Normalisation:
+    """Measure the normalisation on all kept patches of the sources, in a pass of its own (1.3)."""
+    kept = (patch for source in sources for _, patch, _ in _judged(source, 0) if patch is not None)
+    return measure(kept, "dataset")
+
+
+def _reason(verdict: Verdict) -> str | None:
+    """Say what speaks against a patch: background alone, structureless alone, both, or nothing."""
+    if verdict.background and verdict.structureless:
+        return "both"
+    if verdict.background:
+        return "background"
+    return "structureless" if verdict.structureless else None
+
+
+def _nothing_kept(source: PatchSource) -> NoTissueError:
+    return NoTissueError(
+        f"No patch of {source.name} passes the filter: it looks like glass all over.",
+        hint="Check the slide, choose another --patch, or keep everything with --filter none.",
+    )

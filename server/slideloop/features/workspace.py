@@ -1,0 +1,226 @@
+"""The workspace: where the features of slides are kept, and slides as studies use them.
+
+Owns the folder layout below the workspace and the steps from a file's name to its features.
+Knows nothing of labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slideloop.errors import MppNeededError, OutputError
+from slideloop.features import normalisation as normalisations
+from slideloop.features.indexing import (
+    dataset_normalisation,
+    index,
+    sample_normalisation,
+)
+from slideloop.features.normalisation import Normalisation, WorkspaceNormalisation
+from slideloop.features.sources import SlidePatches
+from slideloop.slides.filters import judge
+from slideloop.slides.fingerprint import FingerprintCache, fingerprint
+from slideloop.slides.grid import make_grid
+from slideloop.slides.opening import check_slide
+from slideloop.slides.reader import open_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slideloop.features.encoders import Encoder
+    from slideloop.features.sources import PatchSource
+    from slideloop.features.store import FeatureStore
+    from slideloop.slides.grid import Grid
+    from slideloop.slides.reader import SlideInfo
+
+SAME_MPP = 0.10
+"""Slides of one study whose um/px differ by more than this share are resampled (1.1)."""
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """How slides are cut; as in `slideloop.settings.Settings`."""
+
+    patch: int = 256
+    stride: int | None = None
+    mpp: float | None = None
+    assume_mpp: float | None = None
+    filter: str = "tissue"
+
+
+class IndexedSlide:
+    """A slide with its features: what a study needs of it.
+
+    Attributes
+    ----------
+    source : SlidePatches
+    store : FeatureStore
+    grid : Grid
+    width, height : int
+        Level-0 pixels.
+    """
+
+    def __init__(
+        self,
+        source: SlidePatches,
+        store: FeatureStore,
+        encoder: Encoder,
+        normalisation: Normalisation,
+    ) -> None:
+        self.source, self.store = source, store
+        self._encoder, self._normalisation = encoder, normalisation
+        self.grid: Grid = source.grid
+        self.width: int = source.reader.info.width
+        self.height: int = source.reader.info.height
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """Place in the index order by (row, column), -1 for dropped cells."""
+        places = np.full((self.grid.n_rows, self.grid.n_columns), -1, np.int64)
+        places[self.store.cells[:, 1], self.store.cells[:, 0]] = np.arange(len(self.store))
+        return places
+
+    def place(self, column: int, row: int) -> int | None:
+        """Return a cell's place in the index order, or None if the filter dropped it."""
+        place = int(self._places[row, column])
+        return None if place < 0 else place
+
+    def embed(
+        self, squares: Sequence[tuple[int, int, int, int]]
+    ) -> tuple[list[bool], NDArray[np.float16], NDArray[np.float16] | None]:
+        """Embed squares off the grid from their pixels (algorithm.md 2).
+
+        Returns
+        -------
+        is_glass : list of bool
+            Per square, whether white and black pixels fill it.
+        pooled : ndarray of float16, shape (n, channels)
+            Of the squares that are not glass.
+        full : ndarray of float16, shape (n, channels, height, width), or None
+            None where the store is pooled.
+        """
+        patches = [self.source.read_square(square) for square in squares]
+        is_glass = [judge(patch).background for patch in patches]
+        kept = [patch for patch, glass in zip(patches, is_glass, strict=True) if not glass]
+        channels, height, width = self.store.manifest["feature_shape"]
+        full = np.zeros((0, channels, height, width), np.float16)
+        pooled = np.zeros((0, channels), np.float16)
+        if kept:
+            full, pooled = self._encoder.features(np.stack(kept), self._normalisation)
+        return is_glass, pooled, full if self.store.kind == "full" else None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a study records of the slide."""
+        return slide_record(self.store)
+
+
+def slide_record(store: FeatureStore) -> dict[str, Any]:
+    """Return what a study records of a slide or tile folder: identity, place and size."""
+    keys = ("path", "width", "height", "mpp", "n_columns", "n_rows")
+    details = store.manifest["details"]
+    identity = store.identity
+    return {
+        "id": store.id,
+        "name": store.manifest["name"],
+        "n_patches": len(store),
+        **{key: details[key] for key in keys if key in details},
+        **identity,
+    }
+
+
+class Workspace:
+    """A folder with feature stores, made if it is not there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.features = root / "features"
+        try:
+            self.features.mkdir(parents=True, exist_ok=True)
+            probe = root / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as err:
+            raise OutputError(
+                f"The workspace {root} cannot be written ({err.strerror}).",
+                hint="Choose another one with --workspace DIR.",
+            ) from err
+        self._fingerprints = FingerprintCache(root / "fingerprints.json")
+
+    def open_slides(self, paths: Sequence[Path], options: PatchOptions) -> list[SlidePatches]:
+        """Check, open and grid the slides that are worked on together.
+
+        A slide whose um/px differ by more than 10 % from the first one's is resampled to it
+        (algorithm.md 1.1).
+
+        Raises
+        ------
+        SlideNotFoundError, UnreadableSlideError, NotRgbError
+            If a file is not a slide that can be used.
+        MppNeededError
+            If um/px is asked for and not known.
+        GridError
+            If a slide is smaller than a patch.
+        """
+        infos = [self._checked(path, options) for path in paths]
+        return [self._open(info, infos[0], options) for info in infos]
+
+    def _checked(self, path: Path, options: PatchOptions) -> SlideInfo:
+        info = check_slide(path)
+        return replace(info, mpp=options.assume_mpp) if info.mpp is None else info
+
+    def _open(self, info: SlideInfo, first: SlideInfo, options: PatchOptions) -> SlidePatches:
+        target = options.mpp
+        if target is None and (info.mpp is None) != (first.mpp is None):
+            unknown = info if info.mpp is None else first
+            raise MppNeededError(
+                f"{unknown.path.name} does not state its um/px, the other slides do: "
+                "one patch size in um cannot be kept.",
+                hint="Give it with --assume-mpp.",
+            )
+        if target is None and info.mpp and first.mpp:
+            differs = abs(info.mpp / first.mpp - 1) > SAME_MPP
+            target = first.mpp if differs else None
+        grid = make_grid(
+            info.width, info.height, info.mpp, options.patch, options.stride, target
+        )
+        reader = open_slide(info.path, info.reader)
+        mark = fingerprint(info.path, self._fingerprints)
+        source = SlidePatches(reader, grid, options.filter, mark)
+        source.details["mpp"] = info.mpp
+        return source
+
+    def normalisation(self, spec: str, sources: Sequence[PatchSource]) -> Normalisation:
+        """Return the normalisation by its name (algorithm.md 1.3), measured where it must be."""
+        if spec == "imagenet":
+            return normalisations.IMAGENET
+        if spec == "dataset":
+            return dataset_normalisation(list(sources))
+        if spec != "sample":
+            return normalisations.parse(spec)
+        memory = WorkspaceNormalisation(self.root)
+        return memory.get() or memory.fix(sample_normalisation(sources[0]))
+
+    def index(
+        self,
+        source: PatchSource,
+        encoder: Encoder,
+        normalisation: Normalisation,
+        kind: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FeatureStore:
+        """Index a source into the workspace; see `slideloop.features.indexing.index`."""
+        return index(
+            source, encoder, normalisation, self.features, kind=kind, progress=progress
+        )

@@ -1,0 +1,168 @@
+"""The `linear` engine: a logistic regression on pooled features (algorithm.md 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slideloop.learning.engines import Models, Scores, digest
+from slideloop.learning.ranking import distances, nearest_first
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slideloop.learning.database import Database, LabelledSet, QueryFeatures, SearchSet
+
+MAX_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class LinearModels:
+    """Logistic regression over standardised pooled features.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of float32, shape (channels,)
+        Standardisation over the search set of the round.
+    coefficients : ndarray of float32, shape (channels, n_classes), or None
+        Logits of the declared classes; a class without a label has the intercept -inf.
+    intercept : ndarray of float32, shape (n_classes,), or None
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    coefficients: NDArray[np.float32] | None = None
+    intercept: NDArray[np.float32] | None = None
+    has_metric: bool = False
+    digest: str = field(default="")
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether two classes were labelled."""
+        return self.coefficients is not None
+
+    def logits(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits, float32 of shape (n, n_classes)."""
+        assert self.coefficients is not None and self.intercept is not None
+        return self.standardise(pooled) @ self.coefficients + self.intercept
+
+    def standardise(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return features of zero mean and unit variance over the search set."""
+        return (pooled - self.mean) / self.scale
+
+
+class LinearEngine:
+    """Trains nothing above the backbone; a round is a fit and one matrix product."""
+
+    name = "linear"
+
+    def train(
+        self,
+        database: Database,
+        labelled: LabelledSet,
+        search: SearchSet,
+        n_classes: int,
+        seed: int,
+    ) -> LinearModels:
+        """Fit with C = 1/n on all n labels; nothing in it is random."""
+        untrained = _standardisation(database.pooled(search))
+        if labelled.n_classes < 2:
+            return untrained
+        from sklearn.linear_model import LogisticRegression
+
+        weights = labelled.weights()
+        model = LogisticRegression(C=1 / float(weights.sum()), max_iter=MAX_ITERATIONS)
+        features = untrained.standardise(labelled.pooled(database))
+        model.fit(features.astype(np.float64), labelled.all_labels(), sample_weight=weights)
+        coefficients = np.zeros((features.shape[1], n_classes), np.float32)
+        intercept = np.full(n_classes, -np.inf, np.float32)
+        if len(model.classes_) == 2:
+            # One decision function: half of it for, half against, gives the same probabilities.
+            first, second = model.classes_
+            coefficients[:, first], coefficients[:, second] = -model.coef_[0] / 2, model.coef_[0] / 2
+            intercept[first], intercept[second] = -model.intercept_[0] / 2, model.intercept_[0] / 2
+        else:
+            coefficients[:, model.classes_] = model.coef_.T
+            intercept[model.classes_] = model.intercept_
+        mean, scale = untrained.mean, untrained.scale
+        return LinearModels(
+            mean, scale, coefficients, intercept,
+            digest=digest(mean, scale, coefficients, intercept),
+        )  # fmt: skip
+
+    def score(
+        self,
+        database: Database,
+        search: SearchSet,
+        models: Models | None,
+        query: QueryFeatures,
+        relevant: NDArray[np.int64],
+        class_idx: int,
+    ) -> Scores:
+        """Rank by the log-odds of the query's class, or by distance before there is a classifier."""
+        pooled = database.pooled(search)
+        if isinstance(models, LinearModels) and models.has_classifier:
+            logits = models.logits(pooled)
+            probability = _softmax(logits)
+            if np.isfinite(logits[:, class_idx]).all():
+                distance = (1 - probability[:, class_idx]).astype(np.float32)
+                return Scores(-_log_odds(logits, class_idx), distance, probability)
+        else:
+            probability = None
+        standard = _standardisation(pooled)
+        squares = standard.standardise(query.all_pooled(database))
+        points = [query.weights() @ squares]
+        if len(relevant):
+            points.extend(standard.standardise(database.pooled_of(relevant)))
+        centre = np.mean(points, axis=0, dtype=np.float32)
+        distance = distances(standard.standardise(pooled), centre)
+        return Scores(distance, distance, probability)
+
+    def predict(self, database: Database, slide: int, models: Models) -> NDArray[np.float64]:
+        """Return class probabilities of all patches of a slide."""
+        assert isinstance(models, LinearModels)
+        return _softmax(models.logits(database.pooled(database.complete([slide]))))
+
+    def nearest(
+        self, database: Database, slide: int, models: Models | None, labels: NDArray[np.int64], k: int
+    ) -> NDArray[np.int64]:
+        """Rank by the log-odds of each patch's class, as this engine ranks for a query."""
+        pooled = database.pooled(database.complete([slide]))
+        if not (isinstance(models, LinearModels) and models.has_classifier):
+            from slideloop.learning.ranking import nearest_others
+
+            return nearest_others(_standardisation(pooled).standardise(pooled), k)
+        logits = models.logits(pooled)
+        result = np.empty((len(pooled), k), np.int64)
+        for class_idx in np.unique(labels):
+            order = nearest_first(-_log_odds(logits, int(class_idx)))[: k + 1]
+            for patch in np.flatnonzero(labels == class_idx):
+                result[patch] = order[order != patch][:k]
+        return result
+
+
+def _standardisation(pooled: NDArray[np.float32]) -> LinearModels:
+    mean = pooled.mean(0, dtype=np.float64).astype(np.float32)
+    scale = pooled.std(0, dtype=np.float64).astype(np.float32)
+    # A channel that never fires stays at zero instead of dividing by it.
+    scale = np.where(scale > 1e-6, scale, np.float32(1))
+    return LinearModels(mean, scale, digest=digest(mean, scale))
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def _log_odds(logits: NDArray[np.float32], class_idx: int) -> NDArray[np.float32]:
+    """Return log p/(1-p) of a class, exact where p itself would round to 0 or 1."""
+    wide = logits.astype(np.float64)
+    others = np.delete(wide, class_idx, axis=1)
+    top = others.max(1)
+    with np.errstate(invalid="ignore"):
+        rest = top + np.log(np.exp(others - top[:, None]).sum(1))
+    return (wide[:, class_idx] - rest).astype(np.float32)

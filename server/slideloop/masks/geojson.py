@@ -1,0 +1,362 @@
+"""QuPath's GeoJSON, both ways: the only module that knows its dialect.
+
+Owns what a feature's properties are called and how an object's identity is made. Knows nothing of
+truth, slides or projects. What is read is taken for hostile: bounded, and checked to be finite.
+
+Facts of the dialect (QuPath 0.5 to 0.7): a `classification` without `color` stops the import; a
+class probability is lost unless it is a measurement; an `id` must be a UUID; QuPath itself writes
+the key `metadata` twice.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from slideloop.errors import GeometryError, InvalidInputError, OutputError
+from slideloop.masks.cells import CellMask, Component, class_index, components
+from slideloop.masks.colours import colour_of, name_parts
+
+ObjectKind = Literal["detections", "annotations", "tiles"]
+
+OBJECT_TYPES: dict[str, str] = {
+    "detections": "detection",
+    "annotations": "annotation",
+    "tiles": "tile",
+}
+OBJECT_NAMESPACE = uuid.UUID("6f1c3b0e-9f4d-5b7a-8a55-0d7c2e91b3a4")
+"""Namespace of the UUIDv5 of mask objects; a change of it would make every import look edited."""
+
+PROBABILITY = "slideloop probability"
+MAX_BYTES = 512 * 2**20
+"""Most bytes of GeoJSON that are read, after unpacking."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One object read from GeoJSON.
+
+    Parameters
+    ----------
+    number : int
+        Place in the file, from 1.
+    geometry : shapely geometry
+        Level-0 pixels, finite, not empty; not checked to be valid.
+    class_name : str or None
+        "Tumor", or "Tumor: Invasive" for a derived class; None where unclassified.
+    name : str or None
+        The object's own name.
+    object_id : str or None
+        Its `id`, as written.
+    """
+
+    number: int
+    geometry: BaseGeometry
+    class_name: str | None
+    name: str | None
+    object_id: str | None
+
+
+def marker(study_id: str) -> str:
+    """Give the name that marks an object as made by a study (interfaces, "Files")."""
+    return f"slideloop/{study_id}"
+
+
+def object_id(study_id: str, class_name: str, geometry: BaseGeometry) -> uuid.UUID:
+    """Make the identity of a mask object: it fits as long as nobody edits the object.
+
+    Parameters
+    ----------
+    study_id : str
+        Study that made the mask.
+    class_name : str
+        Class of the object.
+    geometry : shapely geometry
+        Level-0 pixels; vertices are rounded to integers and sorted, each counted once, so neither
+        the start of a ring nor its direction matters.
+
+    Returns
+    -------
+    uuid.UUID
+        UUIDv5 of (study, class, vertices).
+    """
+    vertices = np.unique(np.rint(shapely.get_coordinates(geometry)).astype(np.int64), axis=0)
+    text = " ".join(f"{x},{y}" for x, y in vertices.tolist())
+    return uuid.uuid5(OBJECT_NAMESPACE, f"{study_id}\n{class_name}\n{text}")
+
+
+def mask_features(
+    mask: CellMask,
+    study_id: str,
+    class_names: Iterable[str],
+    kind: ObjectKind = "detections",
+    threshold: float | None = None,
+) -> dict[str, Any]:
+    """Turn a mask into QuPath objects.
+
+    Parameters
+    ----------
+    mask : CellMask
+        Cells of one slide.
+    study_id : str
+        Study that made the mask.
+    class_names : iterable of str
+        Classes wanted.
+    kind : {"detections", "annotations", "tiles"}
+        Object type; "tiles" is a square per patch, the others one object per 4-connected group.
+    threshold : float, optional
+        Cells of a lower probability are left out.
+
+    Returns
+    -------
+    dict
+        A GeoJSON FeatureCollection, level-0 pixels, free of NaN.
+
+    Raises
+    ------
+    InvalidInputError
+        If the mask lacks one of the classes, or there is no such kind.
+    """
+    if kind not in OBJECT_TYPES:
+        raise InvalidInputError(
+            f"There is no kind of object '{kind}'.", hint=f"Choose from {', '.join(OBJECT_TYPES)}."
+        )
+    names = list(class_names)
+    parts = (
+        _patches(mask, names, threshold) if kind == "tiles" else components(mask, names, threshold)
+    )
+    features = [_feature(part, study_id, OBJECT_TYPES[kind]) for part in parts]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def write_geojson(collection: dict[str, Any], path: Path) -> None:
+    """Write a FeatureCollection; the file appears only when complete.
+
+    Parameters
+    ----------
+    collection : dict
+        As `mask_features` makes it.
+    path : Path
+        File to write, `.geojson` or `.geojson.gz`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    data = json.dumps(collection, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    raw = data.encode()
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        # Without a time in its header the same mask gives the same bytes.
+        unfinished.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
+        unfinished.replace(path)
+    except OSError as err:
+        raise OutputError(
+            f"The GeoJSON cannot be written to {path}: {err.strerror or err}.",
+            hint="Choose a folder that can be written and has room.",
+        ) from err
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_geojson(path: Path, max_bytes: int = MAX_BYTES) -> list[Feature]:
+    """Read a GeoJSON file: a FeatureCollection, a bare list of features, or one feature.
+
+    Parameters
+    ----------
+    path : Path
+        `.geojson` or `.json`, also with `.gz`.
+    max_bytes : int
+        Most bytes taken, after unpacking.
+
+    Returns
+    -------
+    list of Feature
+        In the order of the file.
+
+    Raises
+    ------
+    GeometryError
+        If the file cannot be read, is too large, is no GeoJSON, or a feature has no usable
+        geometry; the message names the feature.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as err:
+        raise GeometryError(
+            f"{path.name} cannot be read: {getattr(err, 'strerror', None) or err}.",
+            hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
+        ) from err
+    if len(raw) > max_bytes:
+        raise GeometryError(
+            f"{path.name} holds more than {max_bytes} bytes of GeoJSON.",
+            hint="Export fewer objects, or simplify their outlines.",
+        )
+    return parse_geojson(raw, path.name)
+
+
+def parse_geojson(raw: bytes | str, source: str) -> list[Feature]:
+    """Read GeoJSON text.
+
+    Parameters
+    ----------
+    raw : bytes or str
+        JSON in UTF-8; of a doubled key the last value counts.
+    source : str
+        What messages call it.
+
+    Returns
+    -------
+    list of Feature
+        In the order of the text.
+
+    Raises
+    ------
+    GeometryError
+        If it is no GeoJSON, or a feature has no usable geometry; the message names the feature.
+    """
+    try:
+        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+        loaded = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as err:
+        raise GeometryError(
+            f"{source} is not JSON that can be used: {err}.",
+            hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
+        ) from err
+    return [
+        _parsed(item, number, source)
+        for number, item in enumerate(_feature_list(loaded, source), start=1)
+    ]
+
+
+def _patches(
+    mask: CellMask, class_names: list[str], threshold: float | None
+) -> Iterator[Component]:
+    for name in class_names:
+        inside = mask.label == class_index(mask, name)
+        if threshold is not None:
+            inside &= mask.probability >= threshold
+        row, column = np.nonzero(inside)
+        x, y = column * mask.stride_px0, row * mask.stride_px0
+        squares = shapely.box(x, y, x + mask.patch_px0, y + mask.patch_px0)
+        for square, probability in zip(squares, mask.probability[inside].tolist(), strict=True):
+            yield Component(name, square, 1, probability)
+
+
+def _feature(component: Component, study_id: str, object_type: str) -> dict[str, Any]:
+    name = component.class_name
+    parts = name_parts(name)
+    classification: dict[str, Any] = {"name": name} if len(parts) == 1 else {"names": parts}
+    classification["color"] = list(colour_of(name))
+    properties: dict[str, Any] = {
+        "objectType": object_type,
+        "name": marker(study_id),
+        "classification": classification,
+    }
+    if math.isfinite(component.probability):
+        properties["measurements"] = {PROBABILITY: round(component.probability, 6)}
+    return {
+        "type": "Feature",
+        "id": str(object_id(study_id, name, component.polygon)),
+        "geometry": {"type": "Polygon", "coordinates": _rings(component.polygon)},
+        "properties": properties,
+    }
+
+
+def _rings(polygon: shapely.Polygon) -> list[list[list[int]]]:
+    return [
+        np.rint(shapely.get_coordinates(ring)).astype(np.int64).tolist()
+        for ring in (polygon.exterior, *polygon.interiors)
+    ]
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"it contains {word}, which is no JSON number")
+
+
+def _feature_list(loaded: Any, source: str) -> list[Any]:
+    if isinstance(loaded, list):
+        return cast(list[Any], loaded)
+    if isinstance(loaded, dict):
+        content = cast(dict[str, Any], loaded)
+        features = content.get("features")
+        if content.get("type") == "FeatureCollection" and isinstance(features, list):
+            return cast(list[Any], features)
+        if content.get("type") == "Feature":
+            return [content]
+    raise GeometryError(
+        f"{source} is neither a FeatureCollection, a list of features, nor a feature.",
+        hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
+    )
+
+
+def _parsed(item: Any, number: int, source: str) -> Feature:
+    feature = cast(dict[str, Any], item) if isinstance(item, dict) else {}
+    if not isinstance(feature.get("geometry"), dict):
+        raise GeometryError(f"Feature {number} of {source} has no geometry.", hint="Remove it.")
+    raw: Any = feature.get("properties")
+    properties = cast(dict[str, Any], raw) if isinstance(raw, dict) else {}
+    name, own_id = properties.get("name"), feature.get("id")
+    return Feature(
+        number=number,
+        geometry=_geometry(feature["geometry"], number, source),
+        class_name=_class_name(properties.get("classification")),
+        name=name if isinstance(name, str) else None,
+        object_id=own_id if isinstance(own_id, str) else None,
+    )
+
+
+def _geometry(content: dict[str, Any], number: int, source: str) -> BaseGeometry:
+    try:
+        # `from_geojson` would take NaN and print its own words to stderr; `shape` does neither.
+        geometry: BaseGeometry = shapely.geometry.shape(content)
+        coordinates = shapely.get_coordinates(geometry)
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        shapely.errors.ShapelyError,
+    ) as err:
+        reason = "it lacks 'coordinates'" if isinstance(err, KeyError) else str(err).rstrip(".")
+        raise GeometryError(
+            f"Feature {number} of {source} has a geometry that cannot be read: {reason}.",
+            hint="Correct or remove it.",
+        ) from err
+    if not len(coordinates):
+        raise GeometryError(f"Feature {number} of {source} is empty.", hint="Remove it.")
+    if not np.isfinite(coordinates).all():
+        raise GeometryError(
+            f"Feature {number} of {source} has a coordinate that is not a finite number.",
+            hint="Correct or remove it.",
+        )
+    return shapely.force_2d(geometry)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _class_name(classification: Any) -> str | None:
+    if isinstance(classification, dict):
+        content = cast(dict[str, Any], classification)
+        names: Any = content.get("names")
+        if isinstance(names, list):
+            words = [word for word in cast(list[Any], names) if isinstance(word, str)]
+            return ": ".join(words) or None
+        classification = content.get("name")
+    if isinstance(classification, str) and classification.strip():
+        return ": ".join(name_parts(classification.strip()))
+    return None

@@ -1,0 +1,1 @@
+"""Slide files: opening, reading, gridding, filtering. Knows nothing of networks or studies."""
