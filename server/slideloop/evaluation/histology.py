@@ -36,6 +36,7 @@ from slideloop.evaluation.tissue_layout import (
     zones,
 )
 
+_GRAIN_PERIOD_PX = 1543  # prime, so that no two patches of a grid share their grain
 _REACH_PX = 20  # nuclei whose centres lie this far outside a block still reach into it
 
 #                        glass nest septum lumen fibre lymph wall vacuole
@@ -185,13 +186,15 @@ def _draw_nuclei(canvas: NDArray[np.uint8], kind: _Nuclei, ground: _Ground, part
 
 @lru_cache(maxsize=2)
 def _grain(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Fine and coarse grain around 128, uint8, a little larger than a padded block."""
+    """Fine and coarse grain around 128, uint8, one period and a padded block on."""
     rng = np.random.default_rng((seed, 90))
-    side = PADDED_PX + 256
+    edge = 16
     grains = []
     for blur, spread in ((0.8, 7.0), (2.2, 11.0)):
-        field = cv2.GaussianBlur(rng.standard_normal((side, side), np.float32), (0, 0), blur)
-        grains.append(np.clip(128 + spread * field / field.std(), 0, 255).astype(np.uint8))
+        noise = rng.standard_normal((_GRAIN_PERIOD_PX, _GRAIN_PERIOD_PX), np.float32)
+        field = cv2.GaussianBlur(np.pad(noise, edge, "wrap"), (0, 0), blur)[edge:-edge, edge:-edge]
+        grain = np.clip(128 + spread * field / field.std(), 0, 255).astype(np.uint8)
+        grains.append(np.pad(grain, (0, PADDED_PX), "wrap"))
     return grains[0], grains[1]
 
 
@@ -279,11 +282,8 @@ def pixel_block(seed: int, width: int, height: int, column: int, row: int) -> ND
     x0, y0 = column * BLOCK_PX - MARGIN_PX, row * BLOCK_PX - MARGIN_PX
     tissue = tissue_map((seed, width, height), x0, y0)
     zone = zones((seed, width, height), tissue, x0, y0)
-    place = np.array([column]), np.array([row])
-    cut_x, cut_y = (int(256 * chance(seed, salt, *place)[0]) for salt in (91, 92))
-    fine, coarse = (
-        grain[cut_y : cut_y + PADDED_PX, cut_x : cut_x + PADDED_PX] for grain in _grain(seed)
-    )
+    left, top = x0 % _GRAIN_PERIOD_PX, y0 % _GRAIN_PERIOD_PX
+    fine, coarse = (grain[top : top + PADDED_PX, left : left + PADDED_PX] for grain in _grain(seed))
     phase = fibre_phase(seed, x0, y0)
     x, y = lattice(x0, STEP_PX), lattice(y0, STEP_PX)
     openness = np.clip(0.42 + 0.33 * Waves(seed, 51, 70, 700, 14)(x, y), 0.05, 1)

@@ -21,6 +21,7 @@ _RATIO = 4
 _STRIP_PX = 1024
 _LARGEST_SMALLEST_LEVEL_PX = 1024
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_ENCODE_BYTES = 2**24  # encoded at a time, instead of a quarter of a gigabyte
 _COMPRESSIONS = ("jpeg", "deflate", "lzw", "none")
 
 
@@ -109,6 +110,7 @@ def _options(tile: int, compression: str) -> dict[str, Any]:
         "metadata": None,
         "software": "slideloop",
         "maxworkers": 2,
+        "buffersize": _ENCODE_BYTES,
     }
     if compression == "jpeg":
         options |= {"compression": "jpeg", "compressionargs": {"level": 90}}

@@ -253,7 +253,9 @@ def play(
     """
     settings = protocol.settings(subject.classes, strategy, seed)
     queries = draw_queries(subject, protocol, seed)
-    reserved = [[place_of(q) for q in queries if slide_of(q) == s] for s in range(len(subject.stores))]
+    reserved = [
+        [place_of(q) for q in queries if slide_of(q) == s] for s in range(len(subject.stores))
+    ]
     journal = Journal(new_id())
     create_study(
         journal,
@@ -305,7 +307,10 @@ def measure(loop: Loop, subject: Subject, reserved: list[list[int]]) -> dict[str
     """Measure the study's present models on all slides, or on the held-out tiles."""
     if subject.truths[0].grid_label is None:
         return _measure_tiles(loop, subject)
-    per_slide = [_measure_slide(loop, subject, slide, reserved[slide]) for slide in range(len(subject.stores))]
+    per_slide = [
+        _measure_slide(loop, subject, slide, reserved[slide])
+        for slide in range(len(subject.stores))
+    ]
     return macro_over_slides(per_slide)
 
 

@@ -5,6 +5,9 @@ Owns the way from pixels to polygons in level-0 coordinates.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from slideloop.evaluation.truth import Region
 from slideloop.masks import outlines
 
 MAX_PIXELS = 2**28
+SMALLER_WILL_DO = "Save the mask at a lower resolution; any scale of the slide will do."
 
 
 def read_mask(path: Path, positive: str, width: int, height: int) -> list[Region]:
@@ -57,15 +61,18 @@ def _inside(path: Path, width: int, height: int) -> NDArray[np.bool_]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with _pixels_allowed(MAX_PIXELS), Image.open(path) as image:
             _check(path.name, image.format, image.size, (width, height))
             # A palette's index says nothing of the colour that is seen.
             shown = image.convert("RGB") if image.mode in ("P", "PA", "RGBA", "LA") else image
             pixels = np.asarray(shown)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as err:
+    except Image.DecompressionBombError as err:
         raise TruthError(
-            f"{path.name} is no image that can be read as a mask.",
-            hint=f"Give a PNG or TIFF of at most {MAX_PIXELS} pixels.",
+            f"{path.name} has more than {MAX_PIXELS} pixels.", hint=SMALLER_WILL_DO
+        ) from err
+    except UnidentifiedImageError as err:
+        raise TruthError(
+            f"{path.name} is no image that can be read as a mask.", hint="Give a PNG or TIFF."
         ) from err
     except (OSError, SyntaxError, ValueError) as err:
         raise TruthError(
@@ -73,6 +80,22 @@ def _inside(path: Path, width: int, height: int) -> NDArray[np.bool_]:
         ) from err
     inside = pixels != 0
     return inside.any(axis=2) if inside.ndim == 3 else inside
+
+
+@contextmanager
+def _pixels_allowed(n_pixels: int) -> Iterator[None]:
+    """Let Pillow open images of our own limit; its default is below some slides at full size."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    # Pillow warns above its limit and refuses above twice that.
+    Image.MAX_IMAGE_PIXELS = n_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _check(
@@ -87,7 +110,7 @@ def _check(
     if n_columns * n_rows > MAX_PIXELS:
         raise TruthError(
             f"{source} has {n_columns} x {n_rows} pixels, more than {MAX_PIXELS} in all.",
-            hint="Save the mask at a lower resolution; any scale of the slide will do.",
+            hint=SMALLER_WILL_DO,
         )
     off_rows = abs(n_rows - height * n_columns / width)
     off_columns = abs(n_columns - width * n_rows / height)

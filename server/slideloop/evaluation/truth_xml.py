@@ -41,9 +41,11 @@ def canonical(class_name: str) -> str:
     Returns
     -------
     str
-        "Benign", "In situ", "Invasive" or "Normal"; anything else comes back as it is.
+        "Benign", "In situ", "Invasive", "Normal" or "Tumor"; anything else comes back as it is.
     """
     words = class_name.lower()
+    if words in ("tumor", "tumour"):
+        return TUMOR
     for word, name in (*CLASSES.items(), ("normal", OUTSIDE)):
         if word in words:
             return name
@@ -80,6 +82,7 @@ def read_bach(path: Path, positive: str) -> tuple[list[Region], int]:
     regions: list[Region] = []
     holes: list[BaseGeometry] = []
     n_repaired = 0
+    together = canonical(positive) == TUMOR
     for number, element in enumerate(_root(path).iterfind("./Annotation/Regions/Region"), start=1):
         is_hole = element.get("NegativeROA", "0") == "1"
         class_name = _class_name(element, number, path.name, is_hole)
@@ -87,11 +90,16 @@ def read_bach(path: Path, positive: str) -> tuple[list[Region], int]:
             continue
         drawn = _polygon(element, number, path.name)
         outline = _repaired(drawn)
+        if not outline.is_valid:
+            raise TruthError(
+                f"Region {number} of {path.name} is not a valid polygon: "
+                f"{shapely.is_valid_reason(outline)}.",
+                hint="Correct its outline.",
+            )
         n_repaired += outline is not drawn
         if is_hole:
             holes.append(outline)
         else:
-            together = positive.lower() == TUMOR.lower()
             regions.append(Region(number, TUMOR if together else class_name, outline))
     if holes:
         cut = shapely.union_all(holes)

@@ -46,6 +46,11 @@ def references(slide: int, places: NDArray[np.integer]) -> NDArray[np.int64]:
     return (np.int64(slide) << SLIDE_SHIFT) + places.astype(np.int64)
 
 
+def reference(slide: int, place: int) -> int:
+    """Return the reference of one patch."""
+    return (slide << SLIDE_SHIFT) + place
+
+
 def slide_of(reference: int) -> int:
     """Return the slide number of a reference."""
     return int(reference) >> SLIDE_SHIFT

@@ -13,8 +13,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from slideloop.errors import NotTrainedError, OnGlassError, PoolExhaustedError, StudyStateError
-from slideloop.learning.database import LabelledSet, QueryFeatures, place_of, references, slide_of
+from slideloop.errors import (
+    NotTrainedError,
+    OnGlassError,
+    PoolExhaustedError,
+    StoreMismatchError,
+    StudyStateError,
+)
+from slideloop.learning.database import (
+    LabelledSet,
+    QueryFeatures,
+    SearchSet,
+    place_of,
+    references,
+    slide_of,
+)
 from slideloop.learning.ranking import nearest_first
 from slideloop.learning.sampling import choose
 from slideloop.slides.grid import patch_id, query_squares
@@ -234,7 +247,7 @@ class Loop:
                 "label": label,
                 "on_grid": on_grid,
                 "squares": [list(square) for square in off_grid],
-                "squares_sha256": hashlib.sha256(features.pooled.tobytes()).hexdigest(),
+                "squares_sha256": _sha256(features.pooled),
                 "covered": covered,
                 "given": given,
             },
@@ -279,18 +292,15 @@ class Loop:
 
     def _train(self) -> None:
         study = self.study
-        refs, labels = study.trainable()
-        labelled = LabelledSet(refs, labels, self._square_labels())
         model_round = study.n_trainings + 1
-        seed = self._seed("training", model_round)
-        search = self.database.complete(study.search_slides)
-        self._record(
-            "training_started",
-            {"model_round": model_round, "seed": seed, "n": len(refs), **self._search_data()},
-        )
-        self.models = self.engine.train(
-            self.database, labelled, search, len(study.settings.classes), seed
-        )
+        started = {
+            "model_round": model_round,
+            "seed": self._seed("training", model_round),
+            "n": len(study.trainable()[0]),
+            **self._search_data(),
+        }
+        self._record("training_started", started)
+        self.models = self.train_again(started)
         self._record(
             "training_done",
             {
@@ -300,6 +310,41 @@ class Loop:
                 "digest": self.models.digest,
             },
         )
+
+    def train_again(self, started: dict[str, Any]) -> Models:
+        """Return the models of the training that a `training_started` event describes.
+
+        The labels are those of the present state; nothing is recorded.
+        """
+        study = self.study
+        refs, labels = study.trainable()
+        return self.engine.train(
+            self.database,
+            LabelledSet(refs, labels, self._square_labels()),
+            SearchSet(tuple(started["prefix"])),
+            len(study.settings.classes),
+            started["seed"],
+        )
+
+    def restore_queries(self) -> None:
+        """Embed again the squares of queries that were made before this object.
+
+        Raises
+        ------
+        StoreMismatchError
+            If they do not come out as they were journalled.
+        """
+        for session in self.study.sessions:
+            access = self.slides[session.slide]
+            pooled, full = self.database.stores[session.slide].pooled[:0], None
+            if access is not None and session.squares_at:
+                _, pooled, full = access.embed(session.squares_at)
+            if _sha256(pooled) != session.squares_sha256:
+                raise StoreMismatchError(
+                    "The squares of a query do not give the features that were journalled.",
+                    hint="Use the same slide, weights and machine type as the study did.",
+                )
+            self._queries[session.id] = QueryFeatures(session.on_grid, pooled, full)
 
     def _square_labels(self) -> tuple[tuple[QueryFeatures, int], ...]:
         return tuple(
@@ -483,6 +528,10 @@ def _entropy(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropy of each row, in nats."""
     logs = np.log(np.clip(probability, np.finfo(np.float64).tiny, None))
     return -(probability * logs).sum(1)
+
+
+def _sha256(array: NDArray[np.generic]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _id(study: str, *parts: str | int) -> str:

@@ -22,7 +22,7 @@ from slideloop.errors import (
     StaleRoundError,
     StudyStateError,
 )
-from slideloop.learning.database import place_of, references, slide_of
+from slideloop.learning.database import place_of, reference, references, slide_of
 from slideloop.learning.sampling import DEFAULT_STRATEGY, find_strategy
 
 UNSURE = "unsure"
@@ -164,6 +164,8 @@ class Session:
     label : str
     squares_at : tuple of (int, int, int, int)
         Squares off the grid.
+    squares_sha256 : str
+        Of their pooled features.
     on_grid : ndarray of int64
         References of squares that are patches of the grid.
     rounds_done : int
@@ -174,6 +176,7 @@ class Session:
     rectangle: tuple[float, float, float, float]
     label: str
     squares_at: tuple[tuple[int, int, int, int], ...]
+    squares_sha256: str
     on_grid: NDArray[np.int64]
     rounds_done: int = 0
 
@@ -273,13 +276,14 @@ class Study:
                 rectangle=cast("tuple[float, float, float, float]", tuple(data["rectangle"])),
                 label=data["label"],
                 squares_at=tuple(tuple(square) for square in data["squares"]),
+                squares_sha256=data["squares_sha256"],
                 on_grid=on_grid,
             )
         )
         self.round = None
 
     def _on_round_shown(self, data: dict[str, Any]) -> None:
-        shown = {p["id"]: int(references(p["slide"], np.array([p["place"]]))[0]) for p in data["patches"]}
+        shown = {p["id"]: reference(p["slide"], p["place"]) for p in data["patches"]}
         self.round = Round(data["round_id"], data["session"], data["round"], shown)
         self.gone.update(shown.values())
         self.state = "labelling"

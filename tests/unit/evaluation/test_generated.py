@@ -83,7 +83,7 @@ def test_blocks_join_without_a_seam():
 def test_tumour_and_lymphoid_tissue_have_like_colours_and_unlike_texture():
     scene = Scene(0)
     patches = {TUMOUR: [], LYMPHOID: []}
-    for y in range(0, scene.height, 256):
+    for y in range(0, 3072, 256):
         for x in range(0, scene.width, 256):
             labels = scene.tissue(x, y, 256, 256)
             for wanted, found in patches.items():

@@ -1,0 +1,120 @@
+"""`slideloop predict`: masks of further slides by a study."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slideloop.cli.common import common_options, json_option, print_json, say
+from slideloop.cli.main import IN_PART
+from slideloop.errors import SlideloopError
+
+if TYPE_CHECKING:
+    from slideloop.cli.studies import OpenStudy
+    from slideloop.features.sources import SlidePatches
+    from slideloop.features.workspace import IndexedSlide
+    from slideloop.settings import Settings
+
+
+@click.command("predict")
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["geojson", "png", "tiff"]),
+              default="geojson", show_default=True)
+@click.option("--as", "kind", type=click.Choice(["detections", "annotations", "tiles"]),
+              default="detections", show_default=True, help="Objects in the GeoJSON.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False),
+              metavar="DIR")
+@common_options
+@json_option
+def command(
+    settings: Settings, study: Path, slides: tuple[Path, ...], form: str, kind: str, out: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write masks of SLIDES by STUDY, the .ndjson journal that `simulate` left.
+
+    The slides are cut, normalised and embedded as the study's were; give the same --weights.
+    """
+    from slideloop.cli.studies import open_study
+    from slideloop.evaluation import outputs
+    from slideloop.studies.replay import restore
+
+    outputs.prepare(out)
+    opened = open_study(study, settings)
+    own = [opened.slide(source) for source in opened.sources]
+    further = opened.workspace.open_slides(slides, opened.options())
+    # A study's own slide keeps its given labels; any other comes behind the study's.
+    restored = restore(opened.journal, opened.database(own), opened.engine, own)
+    rows: list[dict[str, Any]] = []
+    failures = 0
+    for source in further:
+        try:
+            number, slide = _find(opened, own, source)
+            loop = restored
+            if number == len(own):
+                loop.database.stores[number:] = [slide.store]
+            rows.append(_write(loop, slide, number, source, form, kind, out))
+        except SlideloopError as err:
+            if len(further) == 1:
+                raise
+            failures += 1
+            say(f"slideloop: {err}")
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            click.echo(f"{row['slide']}: {row['n_positive']:,} of {row['n_patches']:,} patches "
+                       f"{row['positive']}, {row['file']}")  # fmt: skip
+    if failures:
+        say(f"{len(rows)} of {len(further)} slides were predicted.")
+        raise click.exceptions.Exit(IN_PART)
+
+
+def _find(
+    opened: OpenStudy, own: list[IndexedSlide], source: SlidePatches
+) -> tuple[int, IndexedSlide]:
+    """Return the slide's number in the study, or the one after its last."""
+    for number, slide in enumerate(own):
+        if slide.source.identity == source.identity:
+            return number, slide
+    from slideloop.cli.common import progress
+
+    with progress(f"Indexing {source.name}", "patches") as update:
+        store = opened.workspace.index(
+            source, opened.encoder, opened.normalisation, opened.kind, update
+        )
+    from slideloop.features.workspace import IndexedSlide
+
+    return len(own), IndexedSlide(source, store, opened.encoder, opened.normalisation)
+
+
+def _write(
+    loop: Any, slide: IndexedSlide, number: int, source: SlidePatches, form: str, kind: Any, out: Path
+) -> dict[str, Any]:
+    from slideloop.evaluation import outputs
+    from slideloop.evaluation.simulate import mask_of
+    from slideloop.masks.cells import to_png, to_tiff
+    from slideloop.masks.geojson import mask_features, write_geojson
+
+    mask = mask_of(loop, slide, number)
+    settings = loop.study.settings
+    # Two slides may have one name; the fingerprint tells them apart.
+    stem = re.sub(r"[^\w.-]+", "_", source.reader.info.path.stem)[:80]
+    path = out / f"{stem}-{source.identity['fingerprint'][:8]}.{form}"
+    if form == "geojson":
+        write_geojson(mask_features(mask, loop.study.id, [settings.positive], kind), path)
+    elif form == "png":
+        outputs.write_bytes(path, to_png(mask, settings.positive))
+    else:
+        to_tiff(mask, path, settings.positive, source.details["mpp"])
+    positive_idx = settings.classes.index(settings.positive)
+    return {
+        "slide": str(source.reader.info.path),
+        "file": str(path),
+        "positive": settings.positive,
+        "n_patches": len(slide.store),
+        "n_positive": int((mask.label == positive_idx).sum()),
+    }

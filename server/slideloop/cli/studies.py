@@ -1,0 +1,127 @@
+"""From a study's journal file back to a living study: its slides, features and engine.
+
+Shared by `predict` and `study`; owns no words of its own on the terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slideloop.errors import StoreMismatchError, WeightsError
+from slideloop.features.normalisation import Normalisation
+from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
+from slideloop.learning.database import Database
+from slideloop.learning.engines import create_engine
+from slideloop.learning.heads import TrainingSettings
+from slideloop.studies.journal import Journal, read_journal
+
+if TYPE_CHECKING:
+    from slideloop.features.encoders import Encoder
+    from slideloop.features.sources import SlidePatches
+    from slideloop.learning.engines import Engine
+    from slideloop.settings import Settings
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study read from its journal, with all it needs to go on.
+
+    Attributes
+    ----------
+    journal : Journal
+    created : dict
+        Data of its first event.
+    workspace : Workspace
+    encoder : Encoder
+    normalisation : Normalisation
+    engine : Engine
+    sources : list of SlidePatches
+        Of the study's slides.
+    kind : str
+        Of the stores: the engine decides.
+    """
+
+    journal: Journal
+    created: dict[str, Any]
+    workspace: Workspace
+    encoder: Encoder
+    normalisation: Normalisation
+    engine: Engine
+    sources: list[SlidePatches]
+    kind: str
+
+    def options(self) -> PatchOptions:
+        """Return how the study's slides were cut."""
+        return _options(self.created)
+
+    def slide(self, source: SlidePatches) -> IndexedSlide:
+        """Index a slide as the study's slides were, or find its features."""
+        store = self.workspace.index(source, self.encoder, self.normalisation, self.kind)
+        return IndexedSlide(source, store, self.encoder, self.normalisation)
+
+    def database(self, slides: list[IndexedSlide]) -> Database:
+        """Return the features of slides; the study's own come first."""
+        return Database([slide.store for slide in slides])
+
+
+def open_study(path: Path, settings: Settings) -> OpenStudy:
+    """Read a study's journal, open its slides, and load the encoder it was made with.
+
+    Raises
+    ------
+    JournalError
+        If the journal does not hold.
+    WeightsError
+        If the weights given are not the study's.
+    StoreMismatchError
+        If a slide is not the one that was recorded, or the study is one of tiles.
+    """
+    from slideloop.cli.common import open_encoder
+
+    journal = read_journal(path)
+    created = journal.events[0].data
+    made = created["environment"]
+    if "grid" not in created["slides"][0]:
+        raise StoreMismatchError(
+            "That is a study of tile folders, which have no mask.", hint="Use a study of slides."
+        )
+    encoder = open_encoder(settings.model_copy(update={"encoder": made["encoder"]}))
+    if encoder.weights.sha256 != made["weights"]["sha256"]:
+        raise WeightsError(
+            f"The study was made with {made['weights']['kind']} weights "
+            f"{made['weights']['name']} (SHA-256 {made['weights']['sha256'][:12]}), "
+            f"not with {encoder.weights}.",
+            hint="Give those with --weights.",
+        )
+    mean, std = made["normalisation"]
+    workspace = Workspace(settings.workspace)
+    sources = workspace.open_slides(
+        [Path(record["path"]) for record in created["slides"]], _options(created)
+    )
+    for source, record in zip(sources, created["slides"], strict=True):
+        if source.identity["fingerprint"] != record["fingerprint"]:
+            raise StoreMismatchError(
+                f"{source.name} is not the slide that the study was made on: it was changed.",
+                hint="Put the original file back.",
+            )
+    training = TrainingSettings(**created["settings"]["training"])
+    return OpenStudy(
+        journal=journal,
+        created=created,
+        workspace=workspace,
+        encoder=encoder,
+        normalisation=Normalisation(tuple(mean), tuple(std)),
+        engine=create_engine(created["settings"]["engine"], encoder, training),
+        sources=sources,
+        kind="full" if created["settings"]["engine"] == "faithful" else "pooled",
+    )
+
+
+def _options(created: dict[str, Any]) -> PatchOptions:
+    first = created["slides"][0]
+    grid = first["grid"]
+    return PatchOptions(
+        grid["patch_px"], grid["stride_px"], grid["mpp"], first["mpp"], first["filter"]
+    )

@@ -1,0 +1,140 @@
+"""What an experiment leaves in its folder: JSON, masks, GeoJSON, journals, pictures.
+
+Owns file names and atomic writing. Each file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slideloop.errors import NotTrainedError, OutputError
+from slideloop.evaluation.simulate import cell_mask
+from slideloop.masks.cells import to_png
+from slideloop.masks.geojson import mask_features, write_geojson
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slideloop.evaluation.simulate import Run, Subject
+
+THUMBNAIL_PX = 1600
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and see that it can be written, before anything costly is begun.
+
+    Raises
+    ------
+    OutputError
+        If it cannot.
+    """
+    probe = folder / ".slideloop.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not an empty file: a full disk takes those.
+        probe.write_bytes(b"\0" * 65536)
+        probe.unlink()
+    except OSError as err:
+        try:
+            probe.unlink(missing_ok=True)
+        except OSError:
+            pass
+        raise _unwritable(folder, err) from err
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file aside and rename it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an older file of that name is left as it was.
+    """
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    except OSError as err:
+        aside.unlink(missing_ok=True)
+        raise _unwritable(path, err) from err
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, never with NaN."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_run(run: Run, subject: Subject, folder: Path) -> list[Path]:
+    """Write a run's journal and, per slide, its mask as PNG, as GeoJSON and over the slide.
+
+    Returns
+    -------
+    list of Path
+        What was written. A study that never saw two classes has no mask.
+    """
+    written = [folder / f"study-{run.strategy}-{run.seed}.ndjson"]
+    write_bytes(written[0], b"".join(run.loop.journal.lines()))
+    for slide, access in enumerate(subject.slides):
+        if access is None:
+            continue
+        stem = f"{run.strategy}-{run.seed}{_slide_suffix(subject, slide)}"
+        try:
+            mask = cell_mask(run.loop, subject, slide)
+        except NotTrainedError:
+            continue
+        positive = subject.classes[0]
+        png, geojson = folder / f"mask-{stem}.png", folder / f"mask-{stem}.geojson"
+        write_bytes(png, to_png(mask, positive))
+        write_geojson(mask_features(mask, run.loop.study.id, [positive]), geojson)
+        written += [png, geojson, folder / f"overlay-{stem}.png"]
+        write_overlay(run, subject, slide, written[-1])
+    return written
+
+
+def write_overlay(run: Run, subject: Subject, slide: int, path: Path) -> None:
+    """Draw slide, mask and truth side by side."""
+    from slideloop.evaluation.plots import mask_picture
+
+    access, truth = subject.slides[slide], subject.truths[slide]
+    assert access is not None and truth.grid_label is not None
+    positive = subject.classes[0]
+    mask = cell_mask(run.loop, subject, slide)
+    is_kept = np.zeros(mask.label.shape, bool)
+    is_kept[access.store.cells[:, 1], access.store.cells[:, 0]] = True
+    last = run.curve[-1]
+    f1 = "not measured" if last["f1"] is None else f"{last['f1']:.3f}"
+    mask_picture(
+        access.source.reader.thumbnail(THUMBNAIL_PX),
+        _green(mask.label == 0),
+        path,
+        truth_rgb=_green((truth.grid_label == 0) & is_kept),
+        title=f"{subject.records[slide]['name']}: {positive} by {run.strategy}, {run.engine}, "
+        f"{last['n_labels']} labels, F1 {f1}; "
+        f"{subject.environment['weights']['kind']} weights",
+    )
+
+
+def _green(cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(cells[..., None], np.array([0, 255, 0], np.uint8), np.uint8(0))
+
+
+def _slide_suffix(subject: Subject, slide: int) -> str:
+    """Tell slides apart in file names; their own names are not trusted as such."""
+    if len(subject.slides) == 1:
+        return ""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", subject.records[slide]["name"]).strip("_")
+    return f"-{slide + 1}-{name[:40]}"
+
+
+def _unwritable(path: Path, err: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written ({err.strerror or err}).",
+        hint="Choose a folder that can be written, on a disk with room.",
+    )
