@@ -31,8 +31,13 @@ ENGINES = {"linear": 10, "faithful": 1}
 
 
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              default=Path("demo-out"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    default=Path("demo-out"),
+    show_default=True,
+)
 @common_options
 @json_option
 def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip

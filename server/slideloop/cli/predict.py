@@ -22,12 +22,24 @@ if TYPE_CHECKING:
 @click.command("predict")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["geojson", "png", "tiff"]),
-              default="geojson", show_default=True)
-@click.option("--as", "kind", type=click.Choice(["detections", "annotations", "tiles"]),
-              default="detections", show_default=True, help="Objects in the GeoJSON.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False),
-              metavar="DIR")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["geojson", "png", "tiff"]),
+    default="geojson",
+    show_default=True,
+)
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["detections", "annotations", "tiles"]),
+    default="detections",
+    show_default=True,
+    help="Objects in the GeoJSON.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR"
+)
 @common_options
 @json_option
 def command(
@@ -92,7 +104,13 @@ def _find(
 
 
 def _write(
-    loop: Any, slide: IndexedSlide, number: int, source: SlidePatches, form: str, kind: Any, out: Path
+    loop: Any,
+    slide: IndexedSlide,
+    number: int,
+    source: SlidePatches,
+    form: str,
+    kind: Any,
+    out: Path,
 ) -> dict[str, Any]:
     from slideloop.evaluation import outputs
     from slideloop.evaluation.simulate import mask_of

@@ -36,42 +36,85 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("simulate")
 @click.argument("slides", nargs=-1, type=_PATH)
-@click.option("--truth", multiple=True, type=_PATH, metavar="FILE",
-              help="GeoJSON, mask image or BACH XML; once per slide, in their order.")
+@click.option(
+    "--truth",
+    multiple=True,
+    type=_PATH,
+    metavar="FILE",
+    help="GeoJSON, mask image or BACH XML; once per slide, in their order.",
+)
 @click.option("--tiles", type=_PATH, metavar="DIR", help="Search database, CLASS/file.")
 @click.option("--held-out", type=_PATH, metavar="DIR", help="Tiles that are measured on.")
 @click.option("--positive", metavar="NAME", help="The class sought.")
 @click.option("--outside", metavar="NAME", help="Class of what the truth leaves unannotated.")
-@click.option("--strategy", multiple=True, metavar="NAME",
-              help=f"{', '.join(STRATEGIES)} or all; repeatable. Default: {DEFAULT_STRATEGY}.")
-@click.option("--mode", type=click.Choice(["classes", "relevance"]), default="classes",
-              show_default=True)
-@click.option("--queries", type=int, default=10, show_default=True,
-              help="Queries, a session each; with --tiles, queries per class.")
+@click.option(
+    "--strategy",
+    multiple=True,
+    metavar="NAME",
+    help=f"{', '.join(STRATEGIES)} or all; repeatable. Default: {DEFAULT_STRATEGY}.",
+)
+@click.option(
+    "--mode", type=click.Choice(["classes", "relevance"]), default="classes", show_default=True
+)
+@click.option(
+    "--queries",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Queries, a session each; with --tiles, queries per class.",
+)
 @click.option("--sessions", type=int, help="With --tiles: sessions. Default: all queries.")
 @click.option("--rounds", type=int, default=5, show_default=True, help="Rounds a session.")
 @click.option("--k", type=int, default=5, show_default=True, help="Patches a round.")
-@click.option("--seeds", type=int, default=3, show_default=True,
-              help="Number of seeds, from --seed on.")
-@click.option("--engine", type=click.Choice(["linear", "faithful"]), default="linear",
-              show_default=True)
-@click.option("--search-slide", "search", multiple=True, type=_PATH, metavar="SLIDE",
-              help="Show patches of these slides only.")
-@click.option("--query-slide", "queried", multiple=True, type=_PATH, metavar="SLIDE",
-              help="Draw queries from these slides only. Default: the searched ones.")
-@click.option("--session-start", type=click.Choice(["current", "pretrained"]),
-              help="Models of a session's first round. Default: the engine's own.")
-@click.option("--refine/--no-refine", default=True, show_default=True,
-              help="Whether relevant patches refine the query.")
-@click.option("--refine-over", type=click.Choice(["study", "round"]), default="study",
-              show_default=True)
-@click.option("--metric-distance", type=click.Choice(["normalised", "raw"]),
-              default="normalised", show_default=True)
-@click.option("--mining", type=click.Choice(["batch_hard", "hard"]), default="batch_hard",
-              show_default=True)
+@click.option(
+    "--seeds", type=int, default=3, show_default=True, help="Number of seeds, from --seed on."
+)
+@click.option(
+    "--engine", type=click.Choice(["linear", "faithful"]), default="linear", show_default=True
+)
+@click.option(
+    "--search-slide",
+    "search",
+    multiple=True,
+    type=_PATH,
+    metavar="SLIDE",
+    help="Show patches of these slides only.",
+)
+@click.option(
+    "--query-slide",
+    "queried",
+    multiple=True,
+    type=_PATH,
+    metavar="SLIDE",
+    help="Draw queries from these slides only. Default: the searched ones.",
+)
+@click.option(
+    "--session-start",
+    type=click.Choice(["current", "pretrained"]),
+    help="Models of a session's first round. Default: the engine's own.",
+)
+@click.option(
+    "--refine/--no-refine",
+    default=True,
+    show_default=True,
+    help="Whether relevant patches refine the query.",
+)
+@click.option(
+    "--refine-over", type=click.Choice(["study", "round"]), default="study", show_default=True
+)
+@click.option(
+    "--metric-distance",
+    type=click.Choice(["normalised", "raw"]),
+    default="normalised",
+    show_default=True,
+)
+@click.option(
+    "--mining", type=click.Choice(["batch_hard", "hard"]), default="batch_hard", show_default=True
+)
 @click.option("--epochs", type=click.IntRange(1), default=50, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False),
-              metavar="DIR")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR"
+)
 @common_options
 @json_option
 def command(settings: Settings, out: Path, as_json: bool, **given: Any) -> None:  # fmt: skip
@@ -143,7 +186,9 @@ def _protocol(given: dict[str, Any], training: TrainingSettings) -> Protocol:
 
 
 def _strategies(names: Sequence[str]) -> list[str]:
-    wanted = list(STRATEGIES) if "all" in names else list(dict.fromkeys(names)) or [DEFAULT_STRATEGY]
+    wanted = (
+        list(STRATEGIES) if "all" in names else list(dict.fromkeys(names)) or [DEFAULT_STRATEGY]
+    )
     for name in wanted:
         find_strategy(name)
     return wanted

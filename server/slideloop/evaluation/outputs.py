@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,8 @@ def prepare(folder: Path) -> None:
         probe.write_bytes(b"\0" * 65536)
         probe.unlink()
     except OSError as err:
-        try:
+        with suppress(OSError):
             probe.unlink(missing_ok=True)
-        except OSError:
-            pass
         raise _unwritable(folder, err) from err
 
 
@@ -61,8 +60,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         aside.write_bytes(data)
         aside.replace(path)
     except OSError as err:
-        aside.unlink(missing_ok=True)
         raise _unwritable(path, err) from err
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -115,6 +116,10 @@ def write_overlay(run: Run, subject: Subject, slide: int, path: Path) -> None:
         _green(mask.label == 0),
         path,
         truth_rgb=_green((truth.grid_label == 0) & is_kept),
+        covered=(
+            access.grid.n_columns * access.grid.stride_px0 / access.width,
+            access.grid.n_rows * access.grid.stride_px0 / access.height,
+        ),
         title=f"{subject.records[slide]['name']}: {positive} by {run.strategy}, {run.engine}, "
         f"{last['n_labels']} labels, F1 {f1}; "
         f"{subject.environment['weights']['kind']} weights",

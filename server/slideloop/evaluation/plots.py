@@ -87,6 +87,7 @@ def mask_picture(
     path: str | Path,
     *,
     truth_rgb: NDArray[np.uint8] | None = None,
+    covered: tuple[float, float] = (1.0, 1.0),
     title: str = "",
 ) -> None:
     """Draw a slide, its mask over it, and its truth over it, side by side.
@@ -96,10 +97,13 @@ def mask_picture(
     thumbnail : ndarray of uint8, shape (height, width, 3)
         The slide, RGB.
     mask_rgb, truth_rgb : ndarray of uint8, shape (any, any, 3)
-        Colours over the whole slide at any resolution (one pixel per cell, for instance); black
-        is nothing. `truth_rgb` None leaves its picture out.
+        Colours at any resolution (one pixel per cell, for instance); black is nothing.
+        `truth_rgb` None leaves its picture out.
     path : str or Path
         File to write; it appears only when complete.
+    covered : tuple of float
+        Share of the slide's width and height that the colours reach over, from the upper left
+        corner: below 1 where a grid leaves out incomplete patches.
     title : str
         Line above the pictures.
 
@@ -108,9 +112,9 @@ def mask_picture(
     OutputError
         If the file cannot be written.
     """
-    pictures = [("Slide", thumbnail), ("Mask", overlaid(thumbnail, mask_rgb))]
+    pictures = [("Slide", thumbnail), ("Mask", overlaid(thumbnail, mask_rgb, covered))]
     if truth_rgb is not None:
-        pictures.append(("Truth", overlaid(thumbnail, truth_rgb)))
+        pictures.append(("Truth", overlaid(thumbnail, truth_rgb, covered)))
     height, width = thumbnail.shape[:2]
     figure = _new_figure(_WIDTH_IN / len(pictures) * height / width + (0.9 if title else 0.5))
     panels = figure.subplots(1, len(pictures), squeeze=False)[0]
@@ -124,7 +128,10 @@ def mask_picture(
 
 
 def overlaid(
-    thumbnail: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float = 0.45
+    thumbnail: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    covered: tuple[float, float] = (1.0, 1.0),
+    opacity: float = 0.45,
 ) -> NDArray[np.uint8]:
     """Lay colours over a picture, with a dark outline so that the shape needs no colour to be seen.
 
@@ -133,7 +140,9 @@ def overlaid(
     thumbnail : ndarray of uint8, shape (height, width, 3)
         RGB, left as it is.
     colours : ndarray of uint8, shape (any, any, 3)
-        RGB over the same area; black is nothing.
+        RGB; black is nothing.
+    covered : tuple of float
+        Share of the width and height that the colours reach over, from the upper left corner.
     opacity : float
         0 to 1.
 
@@ -145,14 +154,16 @@ def overlaid(
     import cv2
 
     height, width = thumbnail.shape[:2]
-    full = np.asarray(cv2.resize(colours, (width, height), interpolation=cv2.INTER_NEAREST))
-    covered = np.asarray(full.max(axis=2) > 0)
+    reached = (min(width, round(width * covered[0])), min(height, round(height * covered[1])))
+    full = np.zeros_like(thumbnail)
+    full[: reached[1], : reached[0]] = cv2.resize(colours, reached, interpolation=cv2.INTER_NEAREST)
+    is_coloured = np.asarray(full.max(axis=2) > 0)
     blended = np.rint(thumbnail * (1 - opacity) + full * opacity).astype(np.uint8)
-    out = np.where(covered[..., None], blended, thumbnail)
+    out = np.where(is_coloured[..., None], blended, thumbnail)
     reach = max(1, round(max(height, width) / 1000))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    inner = cv2.erode(np.where(covered, np.uint8(1), np.uint8(0)), kernel)
-    out[covered & (inner == 0)] = 25
+    inner = cv2.erode(np.where(is_coloured, np.uint8(1), np.uint8(0)), kernel)
+    out[is_coloured & (inner == 0)] = 25
     return out
 
 

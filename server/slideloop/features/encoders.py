@@ -28,7 +28,7 @@ INPUT_PX = 224
 """Side of the network's input in pixels (paper, section 3)."""
 
 BATCH = 32
-"""Patches per backbone call; short batches are padded, so that a patch's bits never depend on it."""
+"""Patches per backbone call; short batches are padded, so a patch's bits never depend on it."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,8 @@ class Encoder:
         self.architecture = architecture
         self.weights = weights
         self.device = device
-        self._backbone = (
-            backbone.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        )
+        backbone = backbone.eval().requires_grad_(False).to(device)
+        self._backbone = backbone.to(memory_format=torch.channels_last)  # pyright: ignore
         self._head = head.eval().requires_grad_(False).to(device)
 
     def new_head(self) -> nn.Module:
@@ -197,7 +196,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_encoder(name: str = "resnet18", weights: str = "imagenet", device: str = "auto") -> Encoder:
+def load_encoder(
+    name: str = "resnet18", weights: str = "imagenet", device: str = "auto"
+) -> Encoder:
     """Build an encoder with its weights.
 
     Parameters

@@ -49,7 +49,9 @@ class IndexingKey:
         return store_id(self.identity)
 
 
-def indexing_key(source: PatchSource, encoder: Encoder, normalisation: Normalisation) -> IndexingKey:
+def indexing_key(
+    source: PatchSource, encoder: Encoder, normalisation: Normalisation
+) -> IndexingKey:
     """Name the features of a source by this encoder and normalisation (algorithm.md 8)."""
     identity = {
         **source.identity,
@@ -140,7 +142,9 @@ def _write(
     torch.set_num_threads(more["n_threads"])
     try:
         last = writer.batches[-1] if writer.batches else None
-        dropped = Counter(last.dropped if last else {"background": 0, "structureless": 0, "both": 0})
+        dropped = Counter(
+            last.dropped if last else {"background": 0, "structureless": 0, "both": 0}
+        )
         cells: list[tuple[int, int]] = []
         patches: list[NDArray[np.uint8]] = []
         start = last.n_visited if last else 0

@@ -41,7 +41,8 @@ class Normalisation:
 
     def __post_init__(self) -> None:
         values = (*self.mean, *self.std)
-        if len(values) != 6 or not all(map(math.isfinite, values)) or min(self.std) <= 0:
+        is_rgb = len(self.mean) == len(self.std) == 3
+        if not is_rgb or not all(map(math.isfinite, values)) or min(self.std) <= 0:
             raise InvalidInputError(
                 "A normalisation is three finite means and three standard deviations above 0.",
                 hint="Give them as R,G,B/R,G,B for pixels between 0 and 1, or use sample.",
@@ -129,7 +130,7 @@ class WorkspaceNormalisation:
             return Normalisation(tuple(stored["mean"]), tuple(stored["std"]), "sample")
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as err:
+        except (ValueError, KeyError, TypeError, InvalidInputError) as err:
             raise InvalidInputError(
                 f"{self._path} cannot be read ({err}).",
                 hint="Delete it: the next slide that is indexed fixes the normalisation anew.",

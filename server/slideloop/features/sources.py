@@ -173,7 +173,9 @@ class TilePatches:
         for tile in tiles:
             with tile.path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{tile.class_name}/{tile.path.name} {content}\n".encode(errors="replace"))
+            digest.update(
+                f"{tile.class_name}/{tile.path.name} {content}\n".encode(errors="replace")
+            )
         self.identity: dict[str, Any] = {
             "fingerprint": digest.hexdigest(),
             "tiles": len(tiles),

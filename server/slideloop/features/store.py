@@ -87,11 +87,13 @@ class FeatureStore:
         self.kind: str = manifest["kind"]
         self.identity: dict[str, Any] = manifest["identity"]
         self.batches = [Batch(**batch) for batch in manifest["batches"]]
-        self.cells: NDArray[np.int32] = np.array(_load(folder / "cells.npy"))
-        self.pooled: NDArray[np.float16] = _load(folder / "pooled.npy")
-        self.full: NDArray[np.float16] | None = (
-            _load(folder / "full.npy") if self.kind == "full" else None
-        )
+        n = self.batches[-1].n_kept if self.batches else 0
+        channels, height, width = manifest["feature_shape"]
+        self.cells: NDArray[np.int32] = np.array(_load(folder / "cells.npy", np.int32, (n, 2)))
+        self.pooled: NDArray[np.float16] = _load(folder / "pooled.npy", np.float16, (n, channels))
+        self.full: NDArray[np.float16] | None = None
+        if self.kind == "full":
+            self.full = _load(folder / "full.npy", np.float16, (n, channels, height, width))
         self._chain = _chain(self.batches)
         self._full_is_checked = False
 
@@ -147,14 +149,8 @@ def open_store(folder: Path) -> FeatureStore:
     manifest = _read_manifest(folder)
     try:
         store = FeatureStore(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise _damaged(folder, str(err)) from err
-    n = store.batches[-1].n_kept if store.batches else 0
-    channels, height, width = manifest["feature_shape"]
-    if store.cells.shape != (n, 2) or store.pooled.shape != (n, channels):
-        raise _damaged(folder, f"its arrays do not hold {n} patches")
-    if store.full is not None and store.full.shape != (n, channels, height, width):
-        raise _damaged(folder / "full.npy", f"it does not hold {n} patches")
+    except (ValueError, KeyError, TypeError) as err:
+        raise _damaged(folder / "manifest.json", f"it lacks what it should hold ({err})") from err
     start = 0
     for batch in store.batches:
         end = batch.n_kept
@@ -258,11 +254,9 @@ class StoreWriter:
         }
         start = 0
         for batch in self._recorded():
-            rows = {name: file.rows(start, batch.n_kept) for name, file in self._files.items()}
-            if any(part is None for part in rows.values()) or _hashes(rows) != (
-                batch.rows,
-                batch.full_rows,
-            ):
+            read = {name: file.rows(start, batch.n_kept) for name, file in self._files.items()}
+            rows = {name: part for name, part in read.items() if part is not None}
+            if len(rows) < len(read) or _hashes(rows) != (batch.rows, batch.full_rows):
                 break
             self.batches.append(batch)
             start = batch.n_kept
@@ -405,8 +399,16 @@ def _chain(batches: list[Batch]) -> dict[int, str]:
     return chain
 
 
-def _load(path: Path) -> NDArray[Any]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+def _load(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map an array that must be of this type and shape."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as err:  # a broken header makes NumPy's parser stumble in any way
+        raise _damaged(path, str(err)) from err
+    # Another byte order or type would give other numbers for the same, intact bytes.
+    is_as_written = array.dtype == np.dtype(dtype) and array.flags.c_contiguous
+    if array.shape != shape or not is_as_written:
+        raise _damaged(path, f"it does not hold {shape[0]} patches as they were written")
     return array
 
 
@@ -415,9 +417,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
         checksum = manifest.pop("checksum")
-    except (OSError, ValueError, KeyError, AttributeError) as err:
+        found = hashlib.sha256(canonical(manifest)).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise _damaged(path, str(err)) from err
-    if hashlib.sha256(canonical(manifest)).hexdigest() != checksum:
+    if found != checksum:
         raise _damaged(path, "its checksum differs")
     if manifest["schema"] > SCHEMA:
         raise StoreMismatchError(

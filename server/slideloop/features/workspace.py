@@ -192,9 +192,7 @@ class Workspace:
         if target is None and info.mpp and first.mpp:
             differs = abs(info.mpp / first.mpp - 1) > SAME_MPP
             target = first.mpp if differs else None
-        grid = make_grid(
-            info.width, info.height, info.mpp, options.patch, options.stride, target
-        )
+        grid = make_grid(info.width, info.height, info.mpp, options.patch, options.stride, target)
         reader = open_slide(info.path, info.reader)
         mark = fingerprint(info.path, self._fingerprints)
         source = SlidePatches(reader, grid, options.filter, mark)
@@ -221,6 +219,4 @@ class Workspace:
         progress: Callable[[int, int], None] | None = None,
     ) -> FeatureStore:
         """Index a source into the workspace; see `slideloop.features.indexing.index`."""
-        return index(
-            source, encoder, normalisation, self.features, kind=kind, progress=progress
-        )
+        return index(source, encoder, normalisation, self.features, kind=kind, progress=progress)

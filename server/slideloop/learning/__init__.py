@@ -1,1 +1,1 @@
-"""What is learnt from labels: heads, engines, ranking, sampling. Knows nothing of files or slides."""
+"""What is learnt from labels: heads, engines, ranking, sampling. Knows nothing of files."""

@@ -36,9 +36,13 @@ class Features(Protocol):
 
     def __len__(self) -> int: ...
 
-    def features(self) -> NDArray[np.float16]: ...
+    def features(self) -> NDArray[np.float16]:
+        """Return full features, shape (n, channels, height, width)."""
+        ...
 
-    def checksum(self, n: int) -> str: ...
+    def checksum(self, n: int) -> str:
+        """Return the checksum of the first n patches."""
+        ...
 
 
 def references(slide: int, places: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -203,7 +207,10 @@ class LabelledSet:
     def weights(self) -> NDArray[np.float32]:
         """Return the weight of each sample: 1 for a patch, 1/b for each of b squares."""
         return np.concatenate(
-            [np.ones(len(self.refs)), *(np.full(len(q.pooled), 1 / len(q.pooled)) for q, _ in self.squares)]
+            [
+                np.ones(len(self.refs)),
+                *(np.full(len(q.pooled), 1 / len(q.pooled)) for q, _ in self.squares),
+            ]
         ).astype(np.float32)
 
     def pooled(self, database: Database) -> NDArray[np.float32]:

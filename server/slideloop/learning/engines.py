@@ -39,9 +39,14 @@ class Models(Protocol):
         SHA-256 over all trained parameters: equal models have equal digests.
     """
 
-    has_metric: bool
-    has_classifier: bool
-    digest: str
+    @property
+    def has_metric(self) -> bool: ...  # noqa: D102
+
+    @property
+    def has_classifier(self) -> bool: ...  # noqa: D102
+
+    @property
+    def digest(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,12 @@ class Engine(Protocol):
         ...
 
     def nearest(
-        self, database: Database, slide: int, models: Models | None, labels: NDArray[np.int64], k: int
+        self,
+        database: Database,
+        slide: int,
+        models: Models | None,
+        labels: NDArray[np.int64],
+        k: int,
     ) -> NDArray[np.int64]:
         """Return each patch's k nearest others of a slide, shape (n, k), itself left out.
 

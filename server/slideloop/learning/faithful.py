@@ -93,12 +93,15 @@ class FaithfulEngine:
     ) -> Scores:
         """Rank by Euclidean distance to the refined query."""
         trained = self._trained(models)
-        squares = self._unit(self._embed(trained.metric or self._pretrained, self._full(query, database)))
-        points = [query.weights() @ squares]
+        squares = self._unit(
+            self._embed(trained.metric or self._pretrained, self._full(query, database))
+        )
+        points = [np.tensordot(query.weights(), squares, 1)]
         if len(relevant):
             full = database.full_of(relevant)
             points.extend(self._unit(self._embed(trained.metric or self._pretrained, full)))
-        centre = self._unit(np.mean(points, axis=0, dtype=np.float32)[None])[0]
+        mean = np.asarray(np.mean(points, axis=0, dtype=np.float32))
+        centre = self._unit(mean[None])[0]
         pairs = [
             self._outputs(database, slide, n, trained)
             for slide, n in enumerate(search.lengths)
@@ -119,7 +122,12 @@ class FaithfulEngine:
         return _softmax(logits)
 
     def nearest(
-        self, database: Database, slide: int, models: Models | None, labels: NDArray[np.int64], k: int
+        self,
+        database: Database,
+        slide: int,
+        models: Models | None,
+        labels: NDArray[np.int64],
+        k: int,
     ) -> NDArray[np.int64]:
         """Rank by Euclidean distance in the metric model's space."""
         n = len(database.stores[slide])

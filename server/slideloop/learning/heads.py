@@ -62,6 +62,7 @@ class TripletTraining:
         self.loss = losses.TripletMarginLoss(
             settings.margin, distance=distance, reducer=reducers.DoNothingReducer()
         )
+        self.mines_all = settings.mining == "hard"
         self.miner = (
             miners.BatchHardMiner(distance=distance)
             if settings.mining == "batch_hard"
@@ -75,15 +76,18 @@ class TripletTraining:
     ) -> torch.Tensor | None:
         """Return the mean loss of the triplets that violate the margin, or None without triplets.
 
-        A triplet weighs as the product of its three samples, so that the squares of one query
-        weigh as one sample; with weights of 1 this is the library's own mean.
+        Weights make the squares of one query weigh as one sample; with weights of 1 this is the
+        library's own mean. Where every triplet is mined, one weighs as the product of its three
+        samples; batch-hard mining has one triplet per anchor, which weighs as its anchor.
         """
         triplets = self.miner(embeddings, labels)
         anchor, positive, negative = triplets
         if len(anchor) == 0:
             return None
         losses = self.loss(embeddings, labels, triplets)["loss"]["losses"]
-        weight = (weights[anchor] * weights[positive] * weights[negative]) * (losses > 0)
+        weight = weights[anchor] * (losses > 0)
+        if self.mines_all:
+            weight = weight * weights[positive] * weights[negative]
         return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
@@ -166,8 +170,8 @@ def _fit(
     shuffle = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(settings.epochs):
-        for batch in batches(len(labels), settings.batch, shuffle):
-            batch = batch.to(features.device)
+        for chosen in batches(len(labels), settings.batch, shuffle):
+            batch = chosen.to(features.device)
             value = loss(model(features[batch]), labels[batch], weights[batch])
             if value is None:
                 continue

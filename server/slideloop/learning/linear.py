@@ -81,8 +81,9 @@ class LinearEngine:
         if len(model.classes_) == 2:
             # One decision function: half of it for, half against, gives the same probabilities.
             first, second = model.classes_
-            coefficients[:, first], coefficients[:, second] = -model.coef_[0] / 2, model.coef_[0] / 2
-            intercept[first], intercept[second] = -model.intercept_[0] / 2, model.intercept_[0] / 2
+            half, half_intercept = model.coef_[0] / 2, float(np.ravel(model.intercept_)[0]) / 2
+            coefficients[:, first], coefficients[:, second] = -half, half
+            intercept[first], intercept[second] = -half_intercept, half_intercept
         else:
             coefficients[:, model.classes_] = model.coef_.T
             intercept[model.classes_] = model.intercept_
@@ -101,7 +102,7 @@ class LinearEngine:
         relevant: NDArray[np.int64],
         class_idx: int,
     ) -> Scores:
-        """Rank by the log-odds of the query's class, or by distance before there is a classifier."""
+        """Rank by the log-odds of the query's class; by distance before there is a classifier."""
         pooled = database.pooled(search)
         if isinstance(models, LinearModels) and models.has_classifier:
             logits = models.logits(pooled)
@@ -113,10 +114,10 @@ class LinearEngine:
             probability = None
         standard = _standardisation(pooled)
         squares = standard.standardise(query.all_pooled(database))
-        points = [query.weights() @ squares]
+        points = [np.tensordot(query.weights(), squares, 1)]
         if len(relevant):
             points.extend(standard.standardise(database.pooled_of(relevant)))
-        centre = np.mean(points, axis=0, dtype=np.float32)
+        centre = np.asarray(np.mean(points, axis=0, dtype=np.float32))
         distance = distances(standard.standardise(pooled), centre)
         return Scores(distance, distance, probability)
 
@@ -126,7 +127,12 @@ class LinearEngine:
         return _softmax(models.logits(database.pooled(database.complete([slide]))))
 
     def nearest(
-        self, database: Database, slide: int, models: Models | None, labels: NDArray[np.int64], k: int
+        self,
+        database: Database,
+        slide: int,
+        models: Models | None,
+        labels: NDArray[np.int64],
+        k: int,
     ) -> NDArray[np.int64]:
         """Rank by the log-odds of each patch's class, as this engine ranks for a query."""
         pooled = database.pooled(database.complete([slide]))

@@ -99,7 +99,7 @@ def cnfp(ranked: Indices, k: int, is_positive: NDArray[np.bool_]) -> Picks:
 
 
 def hybrid(ranked: Indices, k: int, is_positive: NDArray[np.bool_]) -> Picks:
-    """Choose half by `cnfp`, the rest by `front_mid_end` on the list without those (Algorithm 2)."""
+    """Choose half by `cnfp`, the rest by `front_mid_end` without those (Algorithm 2)."""
     k = _number(ranked, k)
     first = cnfp(ranked, -(-k // 2), is_positive)
     rest = ranked[~np.isin(ranked, first.patches)]
@@ -150,7 +150,9 @@ def find_strategy(name: str) -> Strategy:
 
 def needs_classifier(name: str) -> bool:
     """Say whether a strategy asks for predictions."""
-    return bool({"is_positive", "entropy"} & inspect.signature(find_strategy(name)).parameters.keys())
+    return bool(
+        {"is_positive", "entropy"} & inspect.signature(find_strategy(name)).parameters.keys()
+    )
 
 
 def choose(
@@ -190,6 +192,7 @@ def choose(
     InvalidInputError
         If there is no such strategy, `k` is below 1, or the strategy chose what it may not.
     """
+    _number(ranked, k)
     used = FALLBACK if needs_classifier(name) and is_positive is None else name
     strategy = find_strategy(used)
     offered: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Masks of grid cells: their pictures (PNG, TIFF, overlay) and their polygons.
+"""Masks of grid cells: their pictures (PNG, TIFF) and their polygons.
 
 Owns the way from cells to level-0 squares. Knows nothing of slides as files, of models, or of
 QuPath's GeoJSON.
@@ -26,8 +26,8 @@ from slideloop.masks import outlines
 POSITIVE_RGB = (0, 255, 0)
 """Green for the class sought, black for all else (paper, Fig. 4)."""
 
-TIFF_TILE_PX = 512
-OVERLAY_OPACITY = 0.4
+TIFF_TILE_PX = 256
+TILES_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -190,43 +190,6 @@ def to_png(mask: CellMask, positive: str) -> bytes:
     return buffer.getvalue()
 
 
-def overlay(mask: CellMask, thumbnail: NDArray[np.uint8], positive: str) -> NDArray[np.uint8]:
-    """Lay the mask over a picture of the whole slide.
-
-    Positive cells are tinted green, the other kept cells darkened; dropped cells and what lies
-    outside the grid stay as they are.
-
-    Parameters
-    ----------
-    mask : CellMask
-        Cells of one slide.
-    thumbnail : ndarray of uint8, shape (height, width, 3)
-        RGB picture of the whole slide, of any size; not changed.
-    positive : str
-        Class drawn green.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-        A new picture.
-
-    Raises
-    ------
-    InvalidInputError
-        If the mask has no such class.
-    """
-    positive_idx = class_index(mask, positive)
-    height, width = thumbnail.shape[:2]
-    xs, ys = _edges(mask)
-    column = _cells_of_pixels(xs, width, mask.width / width)
-    row = _cells_of_pixels(ys, height, mask.height / height)
-    label = np.where((row[:, None] < 0) | (column < 0), -1, mask.label[row[:, None], column])
-    tint = np.zeros_like(thumbnail)
-    tint[label == positive_idx] = POSITIVE_RGB
-    opacity = np.where(label < 0, 0.0, OVERLAY_OPACITY)[..., None]
-    return np.rint(thumbnail * (1 - opacity) + tint * opacity).astype(np.uint8)
-
-
 def to_tiff(mask: CellMask, path: Path, positive: str, mpp: float | None) -> None:
     """Write the paper's mask at the slide's own size, as a pyramidal, tiled TIFF.
 
@@ -315,27 +278,37 @@ def _per_cm(mpp: float | None, downsample: int) -> tuple[float, float] | None:
 def _tiles(
     mask: CellMask, is_positive: NDArray[np.bool_], shape: tuple[int, int, int], downsample: int
 ) -> Iterator[bytes]:
-    """Make the compressed tiles of one level, row by row; tiles of one colour are made once."""
-    side = TIFF_TILE_PX
+    """Make the compressed tiles of one level, row by row; equal tiles are made once."""
     xs, ys = _edges(mask)
-    n_down, n_across = -(-shape[0] // side), -(-shape[1] // side)
-    column = _cells_of_pixels(xs, n_across * side, downsample)
-    row = _cells_of_pixels(ys, n_down * side, downsample)
-    plain: dict[bool, bytes] = {}
-    for top in range(0, n_down * side, side):
-        for left in range(0, n_across * side, side):
-            tile_row, tile_column = row[top : top + side, None], column[left : left + side]
-            green = is_positive[tile_row, tile_column] & (tile_row >= 0) & (tile_column >= 0)
-            is_green = bool(green[0, 0])
-            if (green == is_green).all():
-                if is_green not in plain:
-                    plain[is_green] = _compressed(green)
-                yield plain[is_green]
-            else:
-                yield _compressed(green)
+    across = _runs(_cells_of_pixels(xs, -(-shape[1] // TIFF_TILE_PX) * TIFF_TILE_PX, downsample))
+    down = _runs(_cells_of_pixels(ys, -(-shape[0] // TIFF_TILE_PX) * TIFF_TILE_PX, downsample))
+    # The last row and column stand for what lies outside the grid: index -1 finds them.
+    padded = np.pad(is_positive, ((0, 1), (0, 1)))
+    made: dict[tuple[bytes, bytes, bytes], bytes] = {}
+    for row, height in down:
+        strip = padded[row]
+        for column, width in across:
+            green = strip[:, column]
+            key = (height.tobytes(), width.tobytes(), green.tobytes())
+            if key not in made:
+                if len(made) >= TILES_REMEMBERED:
+                    made.clear()
+                made[key] = _compressed(green.repeat(height, axis=0).repeat(width, axis=1))
+            yield made[key]
+
+
+def _runs(cell: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Give the cells that each tile shows along one axis, and over how many pixels each."""
+    runs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for first in range(0, len(cell), TIFF_TILE_PX):
+        of_tile = cell[first : first + TIFF_TILE_PX]
+        start = np.flatnonzero(np.diff(of_tile, prepend=-2))
+        runs.append((of_tile[start], np.diff(start, append=TIFF_TILE_PX)))
+    return runs
 
 
 def _compressed(green: NDArray[np.bool_]) -> bytes:
     tile = np.zeros((*green.shape, 3), dtype=np.uint8)
-    tile[green] = POSITIVE_RGB
-    return zlib.compress(tile.tobytes(), 6)
+    tile[..., 1] = green * np.uint8(POSITIVE_RGB[1])
+    # Higher levels take twice as long and find little more in such a picture.
+    return zlib.compress(tile.tobytes(), 1)

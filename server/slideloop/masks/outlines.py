@@ -93,13 +93,13 @@ def _edges(
         (3, (0, 1), (1, 1)),
     )
     for direction, (d_row, d_column), (s_row, s_column) in sides:
-        beside = np.zeros_like(component)
+        is_edge = component > 0
         rows = slice(max(0, -d_row), n_rows - max(0, d_row))
         columns = slice(max(0, -d_column), n_columns - max(0, d_column))
         rows_beside = slice(max(0, d_row), n_rows + min(0, d_row))
         columns_beside = slice(max(0, d_column), n_columns + min(0, d_column))
-        beside[rows, columns] = component[rows_beside, columns_beside]
-        row, column = np.nonzero((component != beside) & (component > 0))
+        is_edge[rows, columns] &= component[rows, columns] != component[rows_beside, columns_beside]
+        row, column = np.nonzero(is_edge)
         starts.append((row + s_row) * width + column + s_column)
         directions.append(np.full(len(row), direction, dtype=np.int64))
         owners.append(component[row, column])

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from slideloop.learning.engines import Engine, Models, Scores
     from slideloop.slides.grid import Grid
     from slideloop.studies.journal import Journal
-    from slideloop.studies.study import Session
 
 MOST_GIVEN = 16
 """Most grid patches that take a query's label as given (algorithm.md 2)."""
@@ -427,7 +426,7 @@ class Loop:
         }
 
     def _notes(self, used: str, models: Models | None) -> list[dict[str, str]]:
-        notes = []
+        notes: list[dict[str, str]] = []
         if used != self.study.settings.strategy:
             notes.append({"code": "fallback", "text": f"No classifier yet: sampled as {used}."})
         if models is not None and not models.has_classifier:

@@ -88,9 +88,9 @@ class Settings:
             If another value makes no sense.
         """
         classes = tuple(unicodedata.normalize("NFC", name).strip() for name in fields["classes"])
-        fields["classes"] = classes
-        fields["positive"] = unicodedata.normalize("NFC", fields.get("positive") or classes[0])
-        settings = cls(**fields)
+        positive = unicodedata.normalize("NFC", fields.get("positive") or classes[0])
+        known: dict[str, Any] = {**fields, "classes": classes, "positive": positive}
+        settings = cls(**known)
         _check_classes(settings)
         _check_choice("mode", settings.mode, ("classes", "relevance"))
         _check_choice("session_start", settings.session_start, ("current", "pretrained"))
@@ -126,9 +126,7 @@ def _check_classes(settings: Settings) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InvalidInputError(
-            f"{name} is {value!r}.", hint=f"Use one of: {', '.join(choices)}."
-        )
+        raise InvalidInputError(f"{name} is {value!r}.", hint=f"Use one of: {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)
@@ -253,9 +251,9 @@ class Study:
             fold(data)
 
     def _on_study_created(self, data: dict[str, Any]) -> None:
-        fields = dict(data["settings"])
+        fields: dict[str, Any] = {**data["settings"], "classes": tuple(data["settings"]["classes"])}
         self.id = data["id"]
-        self.settings = Settings(**{**fields, "classes": tuple(fields["classes"])})
+        self.settings = Settings(**fields)
         self.slides = list(data["slides"])
         self.search_slides = list(data["search_slides"])
         for slide, places in enumerate(data.get("reserved", [])):
@@ -372,7 +370,9 @@ class Study:
 
     def labels_of(self, slide: int) -> dict[int, Label]:
         """Return the labels of one slide's patches, by place in its index order."""
-        return {place_of(ref): label for ref, label in self.labels.items() if slide_of(ref) == slide}
+        return {
+            place_of(ref): label for ref, label in self.labels.items() if slide_of(ref) == slide
+        }
 
     # Refusals ------------------------------------------------------------------------------
 

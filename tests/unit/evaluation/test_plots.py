@@ -101,3 +101,11 @@ def test_a_covered_area_shows_the_slide_through_and_has_a_dark_rim():
     out = overlaid(slide, colours, opacity=0.5)
     assert out[20, 30].tolist() == [100, 180, 135]
     assert out[20, 20].tolist() == [25, 25, 25]
+
+
+def test_colours_of_a_grid_that_ends_early_are_not_stretched():
+    slide = np.full((40, 50, 3), 200, np.uint8)
+    colours = np.full((4, 4, 3), 90, np.uint8)
+    out = overlaid(slide, colours, covered=(0.8, 1.0))
+    assert np.array_equal(out[:, 40:], slide[:, 40:])
+    assert (out[:, :40] != slide[:, :40]).all()

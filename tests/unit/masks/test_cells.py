@@ -21,7 +21,6 @@ from slideloop.masks.cells import (
     CellMask,
     cell_edges,
     components,
-    overlay,
     to_png,
     to_tiff,
 )
@@ -162,27 +161,6 @@ def test_the_png_has_one_green_pixel_per_positive_cell():
     assert picture.tolist() == [[[0, 255, 0], [0, 0, 0], [0, 0, 0]]]
 
 
-def test_the_overlay_tints_positive_darkens_others_and_leaves_dropped_cells():
-    thumbnail = np.full((4, 12, 3), 200, dtype=np.uint8)
-    laid = overlay(make_mask([[0, 1, -1]]), thumbnail, "Tumor")
-    assert laid[0, 0].tolist() == [120, 222, 120]
-    assert laid[0, 5].tolist() == [120, 120, 120]
-    assert laid[0, 9].tolist() == [200, 200, 200]
-
-
-def test_the_overlay_leaves_what_lies_outside_the_grid():
-    thumbnail = np.full((4, 4, 3), 200, dtype=np.uint8)
-    laid = overlay(make_mask([[0]], width=16, height=16), thumbnail, "Tumor")
-    assert (laid[2:] == 200).all()
-    assert (laid[:2, :2, 0] == 120).all()
-
-
-def test_the_overlay_does_not_change_the_thumbnail():
-    thumbnail = np.full((4, 4, 3), 200, dtype=np.uint8)
-    overlay(make_mask([[0]]), thumbnail, "Tumor")
-    assert (thumbnail == 200).all()
-
-
 @pytest.fixture
 def tiff_mask():
     rng = np.random.default_rng(0)
@@ -205,7 +183,7 @@ def test_the_tiff_is_a_tiled_pyramid_that_openslide_opens(tiff_mask, tmp_path: P
     path = tmp_path / "mask.tiff"
     to_tiff(tiff_mask, path, "Tumor", mpp=0.5)
     with openslide.OpenSlide(path) as slide:
-        assert slide.level_dimensions == ((1145, 738), (573, 369), (287, 185))
+        assert slide.level_dimensions == ((1145, 738), (573, 369), (287, 185), (144, 93))
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.5, rel=1e-4)
 
 
