@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +11,26 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from slideloop.features.encoders import Encoder
     from slideloop.features.workspace import IndexedSlide
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("slideloop", deadline=None)
 settings.load_profile("slideloop")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings and data of whoever runs the tests out of them."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.upper().startswith("SLIDELOOP_")]:
+            patch.delenv(name)
+        patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        patch.setenv("XDG_DATA_HOME", str(home / "data"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +59,9 @@ def resnet18() -> Encoder:
 
 
 @pytest.fixture(scope="session")
-def indexed_slide(tmp_path_factory: pytest.TempPathFactory, squeezenet: Encoder) -> IndexedSlide:
+def indexed_slide(
+    tmp_path_factory: pytest.TempPathFactory, squeezenet: Encoder
+) -> Iterator[IndexedSlide]:
     """A generated slide of 16 x 10 patches of 96 px, 118 of them tissue, and its features."""
     from slideloop.evaluation.generated import Scene, write_slide
     from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
@@ -54,4 +72,32 @@ def indexed_slide(tmp_path_factory: pytest.TempPathFactory, squeezenet: Encoder)
     (source,) = workspace.open_slides([folder / "small.tif"], PatchOptions(patch=96))
     normalisation = workspace.normalisation("sample", [source])
     store = workspace.index(source, squeezenet, normalisation, "full")
-    return IndexedSlide(source, store, squeezenet, normalisation)
+    yield IndexedSlide(source, store, squeezenet, normalisation)
+    source.reader.close()
+
+
+@pytest.fixture(scope="session")
+def small_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `small.tif` and `other.tif`, generated, 118 and some patches of 96 px of
+    tissue, each with its truth beside it as `.geojson`.
+    """
+    from slideloop.evaluation.generated import Scene, truth_geojson, write_slide
+
+    folder = tmp_path_factory.mktemp("slides")
+    for name, seed in (("small", 0), ("other", 1)):
+        scene = Scene(seed, 1536, 1024)
+        write_slide(scene, folder / f"{name}.tif")
+        (folder / f"{name}.geojson").write_text(json.dumps(truth_geojson(scene)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_slides: Path) -> Path:
+    """A workspace in which `small.tif` is indexed; tests may add to it."""
+    from tests.command_line import QUICK, slideloop
+
+    workspace = tmp_path_factory.mktemp("workspace")
+    slides = small_slides / "small.tif"
+    outcome = slideloop("index", slides, "--workspace", workspace, *QUICK)
+    assert outcome.code == 0, outcome.err
+    return workspace

@@ -110,14 +110,30 @@ def load_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as err:
-        first = err.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise InvalidInputError(
-            f"The setting {name} cannot be {first['input']!r}: {first['msg']}.",
-            hint=f"Give --{name.replace('_', '-')} another value, or correct {path} "
-            f"or {PREFIX}{name.upper()}.",
-        ) from err
+        raise _refused(err, flags, path) from err
     except ValueError as err:
         raise InvalidInputError(
             f"The settings file {path} cannot be read ({err}).", hint="Correct or delete it."
         ) from err
+
+
+def _refused(err: ValidationError, flags: dict[str, Any], path: Path) -> InvalidInputError:
+    """Say which value was refused, and where it came from: the strongest source that has it."""
+    first = err.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":  # flags and variables were checked by name
+        return InvalidInputError(
+            f"The settings file {path} sets {name!r}, which slideloop does not know.",
+            hint=f"Known: {', '.join(Settings.model_fields)}.",
+        )
+    variable = f"{PREFIX}{name.upper()}"
+    if flags.get(name) is not None:
+        source = f"--{name.replace('_', '-')}"
+    elif any(key.upper() == variable for key in os.environ):
+        source = f"the variable {variable}"
+    else:
+        source = str(path)
+    return InvalidInputError(
+        f"The setting {name} cannot be {first['input']!r}: {first['msg']}.",
+        hint=f"Correct {source}.",
+    )

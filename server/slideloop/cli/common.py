@@ -171,6 +171,15 @@ def patch_options(settings: Settings) -> PatchOptions:
     )
 
 
+def open_workspace(root: Path) -> Workspace:
+    """Open a workspace for one command; at the command's end its slides are closed."""
+    from slideloop.features.workspace import Workspace
+
+    workspace = Workspace(root)
+    click.get_current_context().call_on_close(workspace.close)
+    return workspace
+
+
 def open_slides(
     workspace: Workspace, paths: Sequence[Path], settings: Settings
 ) -> list[SlidePatches]:

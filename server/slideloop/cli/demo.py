@@ -12,6 +12,7 @@ from slideloop.cli.common import (
     index_slides,
     json_option,
     open_slides,
+    open_workspace,
     print_json,
     progress,
     say,
@@ -49,13 +50,12 @@ def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip
     from slideloop.evaluation import outputs
     from slideloop.evaluation.plots import learning_curves
     from slideloop.evaluation.simulate import Protocol, result
-    from slideloop.features.workspace import Workspace
     from slideloop.learning.heads import TrainingSettings
 
     outputs.prepare(out)
     slide, truth = _build(out, settings.seed)
     encoder = _encoder(settings)
-    workspace = Workspace(out / "workspace")
+    workspace = open_workspace(out / "workspace")
     subject = _subject(workspace, slide, truth, encoder, settings)
     training = TrainingSettings()
     runs = [

@@ -14,6 +14,7 @@ from slideloop.cli.common import (
     json_option,
     open_encoder,
     open_slides,
+    open_workspace,
     print_json,
     say,
 )
@@ -34,9 +35,7 @@ def command(settings: Settings, slides: tuple[Path, ...], as_json: bool) -> None
 
     An index that is interrupted goes on where it stopped when the same command is given again.
     """
-    from slideloop.features.workspace import Workspace
-
-    workspace = Workspace(settings.workspace)
+    workspace = open_workspace(settings.workspace)
     encoder = open_encoder(settings)
     sources = open_slides(workspace, slides, settings)
     normalisation = workspace.normalisation(settings.normalisation, sources)

@@ -61,8 +61,7 @@ def main() -> None:
     except SlideloopError as err:
         code = _say(str(err), WRONG_INPUT)
     except click.ClickException as err:
-        err.show()
-        code = err.exit_code
+        code = _say_wrong_use(err)
     except (KeyboardInterrupt, click.Abort):
         code = _say("Interrupted; nothing was left half-written.", INTERRUPTED)
     except BrokenPipeError:
@@ -73,6 +72,15 @@ def main() -> None:
         what = f"{err.filename}: {err.strerror}" if err.filename else str(err)
         code = _say(f"The system refused: {what}. Check the disk and the permissions.", WRONG_INPUT)
     sys.exit(code or 0)
+
+
+def _say_wrong_use(err: click.ClickException) -> int:
+    """Say click's complaint as one of ours; `slideloop` alone shows its help instead."""
+    context = getattr(err, "ctx", None)
+    if context is None or type(err).__name__ == "NoArgsIsHelpError":
+        err.show()
+        return err.exit_code
+    return _say(f"{err.format_message()} See '{context.command_path} --help'.", err.exit_code)
 
 
 def _say(text: str, code: int) -> int:

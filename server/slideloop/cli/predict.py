@@ -57,7 +57,7 @@ def command(
     outputs.prepare(out)
     opened = open_study(study, settings)
     own = [opened.slide(source) for source in opened.sources]
-    further = opened.workspace.open_slides(slides, opened.options())
+    further = opened.open_further(slides, settings.assume_mpp)
     # A study's own slide keeps its given labels; any other comes behind the study's.
     restored = restore(opened.journal, opened.database(own), opened.engine, own)
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ from slideloop.cli.common import (
     json_option,
     open_encoder,
     open_slides,
+    open_workspace,
     print_json,
     progress,
     say,
@@ -125,15 +126,19 @@ def command(settings: Settings, out: Path, as_json: bool, **given: Any) -> None:
     """
     from slideloop.evaluation import outputs
     from slideloop.evaluation.simulate import check_size, draw_queries, result
-    from slideloop.features.workspace import Workspace
 
     training = _training(given)
     protocol = _protocol(given, training)
     strategies = _strategies(given["strategy"])
     seeds = list(range(settings.seed, settings.seed + _at_least_one("seeds", given["seeds"])))
     _check_sources(given)
+    if protocol.engine == "faithful" and settings.store == "pooled":
+        raise InvalidInputError(
+            "The faithful engine trains on full features, not on pooled ones.",
+            hint="Leave out --store pooled, or use --engine linear.",
+        )
     outputs.prepare(out)
-    workspace = Workspace(settings.workspace)
+    workspace = open_workspace(settings.workspace)
     encoder = open_encoder(settings)
     if given["tiles"]:
         subject, protocol = _tiles(given, settings, workspace, encoder, protocol)

@@ -18,6 +18,8 @@ from slideloop.learning.heads import TrainingSettings
 from slideloop.studies.journal import Journal, read_journal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slideloop.features.encoders import Encoder
     from slideloop.features.sources import SlidePatches
     from slideloop.learning.engines import Engine
@@ -52,9 +54,10 @@ class OpenStudy:
     sources: list[SlidePatches]
     kind: str
 
-    def options(self) -> PatchOptions:
-        """Return how the study's slides were cut."""
-        return _options(self.created)
+    def open_further(self, paths: Sequence[Path], assume_mpp: float | None) -> list[SlidePatches]:
+        """Open slides that are not the study's own, cut as its first one was."""
+        options = _options(self.created["slides"][0], assume_mpp)
+        return self.workspace.open_slides(paths, options, self.sources[0])
 
     def slide(self, source: SlidePatches) -> IndexedSlide:
         """Index a slide as the study's slides were, or find its features."""
@@ -78,7 +81,7 @@ def open_study(path: Path, settings: Settings) -> OpenStudy:
     StoreMismatchError
         If a slide is not the one that was recorded, or the study is one of tiles.
     """
-    from slideloop.cli.common import open_encoder
+    from slideloop.cli.common import open_encoder, open_workspace
 
     journal = read_journal(path)
     created = journal.events[0].data
@@ -96,11 +99,13 @@ def open_study(path: Path, settings: Settings) -> OpenStudy:
             hint="Give those with --weights.",
         )
     mean, std = made["normalisation"]
-    workspace = Workspace(settings.workspace)
-    sources = workspace.open_slides(
-        [Path(record["path"]) for record in created["slides"]], _options(created)
-    )
-    for source, record in zip(sources, created["slides"], strict=True):
+    workspace = open_workspace(settings.workspace)
+    sources: list[SlidePatches] = []
+    for record in created["slides"]:
+        like = sources[0] if sources else None
+        options = _options(record, assume_mpp=record["mpp"])
+        [source] = workspace.open_slides([Path(record["path"])], options, like)
+        sources.append(source)
         if source.identity["fingerprint"] != record["fingerprint"]:
             raise StoreMismatchError(
                 f"{source.name} is not the slide that the study was made on: it was changed.",
@@ -119,9 +124,9 @@ def open_study(path: Path, settings: Settings) -> OpenStudy:
     )
 
 
-def _options(created: dict[str, Any]) -> PatchOptions:
-    first = created["slides"][0]
-    grid = first["grid"]
+def _options(record: dict[str, Any], assume_mpp: float | None) -> PatchOptions:
+    """Return how a recorded slide was cut."""
+    grid = record["grid"]
     return PatchOptions(
-        grid["patch_px"], grid["stride_px"], grid["mpp"], first["mpp"], first["filter"]
+        grid["patch_px"], grid["stride_px"], grid["mpp"], assume_mpp, record["filter"]
     )

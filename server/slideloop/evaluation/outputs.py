@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slideloop.errors import NotTrainedError, OutputError
+from slideloop.errors import NotTrainedError
 from slideloop.evaluation.simulate import cell_mask
+from slideloop.files import UNFINISHED, unwritable, whole_file
 from slideloop.masks.cells import to_png
 from slideloop.masks.geojson import mask_features, write_geojson
 
@@ -35,7 +36,7 @@ def prepare(folder: Path) -> None:
     OutputError
         If it cannot.
     """
-    probe = folder / ".slideloop.part"
+    probe = folder / f".slideloop{UNFINISHED}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not an empty file: a full disk takes those.
@@ -44,7 +45,7 @@ def prepare(folder: Path) -> None:
     except OSError as err:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-        raise _unwritable(folder, err) from err
+        raise unwritable(folder, err) from err
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -55,15 +56,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     OutputError
         If it cannot be written; an older file of that name is left as it was.
     """
-    aside = path.with_name(f"{path.name}.part")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as err:
-        raise _unwritable(path, err) from err
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -136,10 +130,3 @@ def _slide_suffix(subject: Subject, slide: int) -> str:
         return ""
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", subject.records[slide]["name"]).strip("_")
     return f"-{slide + 1}-{name[:40]}"
-
-
-def _unwritable(path: Path, err: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written ({err.strerror or err}).",
-        hint="Choose a folder that can be written, on a disk with room.",
-    )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloop.errors import InvalidInputError, OutputError
+from slideloop.errors import InvalidInputError
 from slideloop.evaluation.metrics import interval
+from slideloop.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -264,16 +265,7 @@ def _title(result: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with warnings.catch_warnings():
-            # A class name may have letters that the font lacks; boxes are drawn for them.
-            warnings.filterwarnings("ignore", message="Glyph")
-            figure.savefig(unfinished, format=path.suffix[1:].lower() or "png", dpi=_DPI)
-        unfinished.replace(path)
-    except OSError as err:
-        unfinished.unlink(missing_ok=True)
-        raise OutputError(
-            f"The picture {path} cannot be written: {err.strerror or err}.",
-            hint="Check that the folder exists, may be written to, and has room.",
-        ) from err
+    with whole_file(path) as unfinished, warnings.catch_warnings():
+        # A class name may have letters that the font lacks; boxes are drawn for them.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(unfinished, format=path.suffix[1:].lower() or "png", dpi=_DPI)

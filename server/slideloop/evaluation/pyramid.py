@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloop.errors import InvalidInputError, OutputError
+from slideloop.errors import InvalidInputError
+from slideloop.files import whole_file
 
 _RATIO = 4
 _STRIP_PX = 1024
@@ -77,16 +78,11 @@ def write_pyramid(
         )
     sizes = _level_sizes(size, levels)
     options = _options(tile, compression)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            partial = Path(folder) / "slide.tif"
-            _write_levels(strips, partial, sizes, options, mpp)
-            partial.replace(path)
-    except OSError as err:
-        raise OutputError(
-            f"The slide {path} cannot be written: {err.strerror or err}.",
-            hint="Check that the folder exists, may be written to, and has room.",
-        ) from err
+    with (
+        whole_file(path) as unfinished,
+        tempfile.TemporaryDirectory(prefix=".levels-", dir=path.parent) as levels_folder,
+    ):
+        _write_levels(strips, unfinished, Path(levels_folder), sizes, options, mpp)
 
 
 def _level_sizes(size: tuple[int, int], levels: int | None) -> list[tuple[int, int]]:
@@ -122,6 +118,7 @@ def _options(tile: int, compression: str) -> dict[str, Any]:
 def _write_levels(
     strips: Iterable[NDArray[np.uint8]],
     path: Path,
+    levels_folder: Path,
     sizes: list[tuple[int, int]],
     options: dict[str, Any],
     mpp: float | None,
@@ -135,7 +132,7 @@ def _write_levels(
             above = None
             if level + 1 < len(sizes):
                 above_shape = (sizes[level + 1][1], sizes[level + 1][0], 3)
-                above_path = path.with_name(f"level-{level + 1}")
+                above_path = levels_folder / f"level-{level + 1}"
                 above = np.memmap(above_path, np.uint8, "w+", shape=above_shape)
             resolution: dict[str, Any] = {}
             if mpp is not None:

@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from slideloop.errors import GeometryError, TruthError
+from slideloop.evaluation.truth_regions import Region
 
 DEFAULT_OUTSIDE = "Other"
 """Class of everything that nobody annotated, where neither file nor user names it."""
@@ -52,25 +53,6 @@ class Truth:
     width: int
     height: int
     n_repaired: int = 0
-
-
-@dataclass(frozen=True)
-class Region:
-    """One annotated region as read from a file, before any check.
-
-    Parameters
-    ----------
-    number : int
-        Place in the file, from 1.
-    class_name : str
-        Its class.
-    geometry : shapely geometry
-        Level-0 pixels.
-    """
-
-    number: int
-    class_name: str
-    geometry: BaseGeometry
 
 
 def read_truth(

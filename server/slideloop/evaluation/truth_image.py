@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from slideloop.errors import TruthError
-from slideloop.evaluation.truth import Region
+from slideloop.evaluation.truth_regions import Region
 from slideloop.masks import outlines
 
 MAX_PIXELS = 2**28

@@ -14,7 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from slideloop.errors import TruthError
-from slideloop.evaluation.truth import Region
+from slideloop.evaluation.truth_regions import Region
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -250,7 +250,11 @@ def _fill(
     misshapen = sorted(k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape)
     if missing or extra or misshapen:
         faults = (("lacks", missing), ("has", extra), ("has another shape of", misshapen))
-        detail = "; ".join(f"{verb} {keys[0]} ({len(keys)})" for verb, keys in faults if keys)
+        detail = ", ".join(
+            f"{verb} {keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}"
+            for verb, keys in faults
+            if keys
+        )
         raise WeightsError(
             f"The weights {record.name} belong to another network than {architecture.network}: "
             f"the file {detail}.",

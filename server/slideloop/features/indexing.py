@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from slideloop.errors import NoTissueError, StoreMismatchError
+from slideloop.errors import NoTissueError, OutputError, StoreMismatchError
 from slideloop.features.encoders import BATCH, INPUT_PX, Encoder
 from slideloop.features.normalisation import SAMPLE_PATCHES, Normalisation, measure
 from slideloop.features.store import FeatureStore, StoreWriter, find_store, store_id
@@ -107,6 +107,8 @@ def index(
         If another process is indexing the same slide.
     NoTissueError
         If no patch passes the filter.
+    OutputError
+        If the store cannot be written.
     """
     key = indexing_key(source, encoder, normalisation)
     root.mkdir(parents=True, exist_ok=True)
@@ -119,6 +121,11 @@ def index(
         raise StoreMismatchError(
             f"{source.name} is being indexed by another process.", hint="Wait until it is done."
         ) from None
+    except OSError as err:
+        raise OutputError(
+            f"The features of {source.name} cannot be written to {root}: {err.strerror or err}.",
+            hint="Make room, or choose another folder with --workspace DIR.",
+        ) from err
     return store
 
 
@@ -158,6 +165,7 @@ def _write(
             is_last = n_visited == source.n_cells
             if len(patches) == BATCH or (is_last and (patches or not writer.batches)):
                 if not (patches or writer.batches):
+                    writer.discard()
                     raise _nothing_kept(source)
                 writer.append(_embed(encoder, normalisation, cells, patches), n_visited, dropped)
                 cells, patches = [], []
@@ -208,9 +216,18 @@ def _judged(
 
 
 def sample_normalisation(source: PatchSource) -> Normalisation:
-    """Measure the normalisation on the first 512 kept patches of the index order (1.3)."""
+    """Measure the normalisation on the first 512 kept patches of the index order (1.3).
+
+    Raises
+    ------
+    NoTissueError
+        If no patch passes the filter.
+    """
     kept = (patch for _, patch, _ in _judged(source, 0) if patch is not None)
-    return measure(itertools.islice(kept, SAMPLE_PATCHES), "sample")
+    try:
+        return measure(itertools.islice(kept, SAMPLE_PATCHES), "sample")
+    except NoTissueError as err:
+        raise _nothing_kept(source) from err
 
 
 def dataset_normalisation(sources: list[PatchSource]) -> Normalisation:

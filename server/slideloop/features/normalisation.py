@@ -140,7 +140,14 @@ class WorkspaceNormalisation:
         """Record the first slide's normalisation; of two at once, the first one stays."""
         text = json.dumps({"mean": normalisation.mean, "std": normalisation.std})
         aside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        aside.write_text(text, "utf-8")
+        try:
+            aside.write_text(text, "utf-8")
+            self._put(aside)
+        finally:
+            aside.unlink(missing_ok=True)
+        return self.get() or normalisation
+
+    def _put(self, aside: Path) -> None:
         try:
             os.link(aside, self._path)
         except FileExistsError:
@@ -148,6 +155,3 @@ class WorkspaceNormalisation:
         except OSError:  # a file system without hard links
             if not self._path.exists():
                 aside.replace(self._path)
-        finally:
-            aside.unlink(missing_ok=True)
-        return self.get() or normalisation

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -200,8 +201,22 @@ class TilePatches:
         NotRgbError
             If it is not 8-bit RGB.
         UnreadableSlideError
-            If it is no picture.
+            If it is no picture, or of another size than the first one.
         """
+        picture = self._picture(position)
+        if picture.shape != self._shape:
+            raise UnreadableSlideError(
+                f"The tile {self.tiles[position].path.name} is of another size than "
+                f"{self.tiles[0].path.name}.",
+                hint="Cut all tiles to one size.",
+            )
+        return picture
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        return self._picture(0).shape
+
+    def _picture(self, position: int) -> NDArray[np.uint8]:
         from PIL import Image, UnidentifiedImageError
 
         path = self.tiles[position].path

@@ -322,6 +322,11 @@ class StoreWriter:
         for file in self._files.values():
             file.close()
 
+    def discard(self) -> None:
+        """Delete the folder: there is nothing to go on with."""
+        self.close()
+        shutil.rmtree(self.folder)
+
 
 def _partial(root: Path, identity: dict[str, Any], kind: str) -> Path:
     return root / f"{store_id(identity)}.{kind}.partial"

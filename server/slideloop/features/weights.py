@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,9 +139,14 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     reason = "it holds something else"
     state: Any = None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of foreign pickles torch warns before it refuses them; one sentence will do.
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as err:
+        reason = str(err).strip().split("\n")[0][:160]
     except Exception as err:  # a broken pickle makes the unpickler stumble in any way
-        reason = str(err).strip().split("\n")[0][:160] or type(err).__name__
+        reason = f"it is damaged or holds something else: {type(err).__name__}"
     if not isinstance(state, dict) or not state or not _is_state_dict(state):
         raise WeightsError(
             f"{path.name} is not a state dict of tensors that can be read as weights only "

@@ -6,13 +6,14 @@ Knows nothing of labels.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slideloop.errors import MppNeededError, OutputError
+from slideloop.errors import GridError, MppNeededError, OutputError
 from slideloop.features import normalisation as normalisations
 from slideloop.features.indexing import (
     dataset_normalisation,
@@ -116,8 +117,10 @@ class IndexedSlide:
         return is_glass, pooled, full if self.store.kind == "full" else None
 
     def record(self) -> dict[str, Any]:
-        """Return what a study records of the slide."""
-        return slide_record(self.store)
+        """Return what a study records of the slide, where it lies now."""
+        path = self.source.reader.info.path.resolve()
+        record = {"path": str(path), "name": path.name, "mpp": self.source.details["mpp"]}
+        return {**slide_record(self.store), **record}
 
 
 def slide_record(store: FeatureStore) -> dict[str, Any]:
@@ -146,23 +149,40 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.features = root / "features"
+        probe = root / ".writable"
         try:
             self.features.mkdir(parents=True, exist_ok=True)
-            probe = root / ".writable"
-            probe.write_bytes(b"")
+            # Not an empty file: a full disk takes those.
+            probe.write_bytes(b"\0" * 65536)
             probe.unlink()
         except OSError as err:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
             raise OutputError(
                 f"The workspace {root} cannot be written ({err.strerror}).",
                 hint="Choose another one with --workspace DIR.",
             ) from err
         self._fingerprints = FingerprintCache(root / "fingerprints.json")
+        self._readers = ExitStack()
 
-    def open_slides(self, paths: Sequence[Path], options: PatchOptions) -> list[SlidePatches]:
+    def close(self) -> None:
+        """Close the slides that were opened here."""
+        self._readers.close()
+
+    def open_slides(
+        self, paths: Sequence[Path], options: PatchOptions, like: SlidePatches | None = None
+    ) -> list[SlidePatches]:
         """Check, open and grid the slides that are worked on together.
 
         A slide whose um/px differ by more than 10 % from the first one's is resampled to it
         (algorithm.md 1.1).
+
+        Parameters
+        ----------
+        paths : sequence of Path
+        options : PatchOptions
+        like : SlidePatches, optional
+            First slide of the study that these come to; None: the first of `paths`.
 
         Raises
         ------
@@ -174,26 +194,37 @@ class Workspace:
             If a slide is smaller than a patch.
         """
         infos = [self._checked(path, options) for path in paths]
-        return [self._open(info, infos[0], options) for info in infos]
+        first_name, first_mpp = infos[0].path.name, infos[0].mpp
+        if like is not None:
+            first_name, first_mpp = like.name, like.details["mpp"]
+        for info in infos:
+            if options.mpp is None and (info.mpp is None) != (first_mpp is None):
+                unknown = info.path.name if info.mpp is None else first_name
+                raise MppNeededError(
+                    f"{unknown} does not state its um/px, the other slides do: "
+                    "one patch size in um cannot be kept.",
+                    hint="Give it with --assume-mpp.",
+                )
+        return [self._open(info, first_mpp, options) for info in infos]
 
     def _checked(self, path: Path, options: PatchOptions) -> SlideInfo:
         info = check_slide(path)
         return replace(info, mpp=options.assume_mpp) if info.mpp is None else info
 
-    def _open(self, info: SlideInfo, first: SlideInfo, options: PatchOptions) -> SlidePatches:
+    def _open(
+        self, info: SlideInfo, first_mpp: float | None, options: PatchOptions
+    ) -> SlidePatches:
         target = options.mpp
-        if target is None and (info.mpp is None) != (first.mpp is None):
-            unknown = info if info.mpp is None else first
-            raise MppNeededError(
-                f"{unknown.path.name} does not state its um/px, the other slides do: "
-                "one patch size in um cannot be kept.",
-                hint="Give it with --assume-mpp.",
+        if target is None and info.mpp and first_mpp:
+            differs = abs(info.mpp / first_mpp - 1) > SAME_MPP
+            target = first_mpp if differs else None
+        try:
+            grid = make_grid(
+                info.width, info.height, info.mpp, options.patch, options.stride, target
             )
-        if target is None and info.mpp and first.mpp:
-            differs = abs(info.mpp / first.mpp - 1) > SAME_MPP
-            target = first.mpp if differs else None
-        grid = make_grid(info.width, info.height, info.mpp, options.patch, options.stride, target)
-        reader = open_slide(info.path, info.reader)
+        except (GridError, MppNeededError) as err:
+            raise type(err)(f"{info.path.name}: {err.message}", hint=err.hint) from err
+        reader = self._readers.enter_context(open_slide(info.path, info.reader))
         mark = fingerprint(info.path, self._fingerprints)
         source = SlidePatches(reader, grid, options.filter, mark)
         source.details["mpp"] = info.mpp

@@ -20,7 +20,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from slideloop.errors import InvalidInputError, OutputError
+from slideloop.errors import InvalidInputError
+from slideloop.files import whole_file
 from slideloop.masks import outlines
 
 POSITIVE_RGB = (0, 255, 0)
@@ -194,8 +195,8 @@ def to_tiff(mask: CellMask, path: Path, positive: str, mpp: float | None) -> Non
     """Write the paper's mask at the slide's own size, as a pyramidal, tiled TIFF.
 
     Tiles are made and compressed one by one, so memory does not grow with the slide. Each level is
-    half the one above, down to a single tile, in a directory of its own, which OpenSlide, TiffSlide
-    and Bio-Formats read alike.
+    half the one above, down to a single tile, in a directory of its own, as OpenSlide's generic
+    TIFF wants it.
 
     Parameters
     ----------
@@ -218,33 +219,25 @@ def to_tiff(mask: CellMask, path: Path, positive: str, mpp: float | None) -> Non
     import tifffile
 
     is_positive = mask.label == class_index(mask, positive)
-    unfinished = path.with_name(path.name + ".part")
     raw_bytes = mask.width * mask.height * 3
-    unit = None if mpp is None else "CENTIMETER"
-    try:
-        with tifffile.TiffWriter(unfinished, bigtiff=raw_bytes > 2**31) as tiff:
-            for downsample in _downsamples(mask):
-                shape = (-(-mask.height // downsample), -(-mask.width // downsample), 3)
-                tiff.write(
-                    data=_tiles(mask, is_positive, shape, downsample),
-                    shape=shape,
-                    dtype="uint8",
-                    photometric="rgb",
-                    compression="adobe_deflate",
-                    tile=(TIFF_TILE_PX, TIFF_TILE_PX),
-                    subfiletype=int(downsample > 1),
-                    resolution=_per_cm(mpp, downsample),
-                    resolutionunit=unit,
-                    metadata=None,
-                )
-        unfinished.replace(path)
-    except OSError as err:
-        raise OutputError(
-            f"The mask cannot be written to {path}: {err.strerror or err}.",
-            hint="Choose a folder that can be written and has room.",
-        ) from err
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        whole_file(path) as unfinished,
+        tifffile.TiffWriter(unfinished, bigtiff=raw_bytes > 2**31) as tiff,
+    ):
+        for downsample in _downsamples(mask):
+            shape = (-(-mask.height // downsample), -(-mask.width // downsample), 3)
+            tiff.write(
+                data=_tiles(mask, is_positive, shape, downsample),
+                shape=shape,
+                dtype="uint8",
+                photometric="rgb",
+                compression="adobe_deflate",
+                tile=(TIFF_TILE_PX, TIFF_TILE_PX),
+                subfiletype=int(downsample > 1),
+                resolution=_per_cm(mpp, downsample),
+                resolutionunit=None if mpp is None else "CENTIMETER",
+                metadata=None,
+            )
 
 
 def _edges(mask: CellMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

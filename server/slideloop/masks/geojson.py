@@ -24,7 +24,8 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from slideloop.errors import GeometryError, InvalidInputError, OutputError
+from slideloop.errors import GeometryError, InvalidInputError
+from slideloop.files import whole_file
 from slideloop.masks.cells import CellMask, Component, class_index, components
 from slideloop.masks.colours import colour_of, name_parts
 
@@ -157,18 +158,9 @@ def write_geojson(collection: dict[str, Any], path: Path) -> None:
     """
     data = json.dumps(collection, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     raw = data.encode()
-    unfinished = path.with_name(path.name + ".part")
-    try:
+    with whole_file(path) as unfinished:
         # Without a time in its header the same mask gives the same bytes.
         unfinished.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
-        unfinished.replace(path)
-    except OSError as err:
-        raise OutputError(
-            f"The GeoJSON cannot be written to {path}: {err.strerror or err}.",
-            hint="Choose a folder that can be written and has room.",
-        ) from err
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_geojson(path: Path, max_bytes: int = MAX_BYTES) -> list[Feature]:

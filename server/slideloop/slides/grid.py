@@ -249,7 +249,7 @@ def _scale(mpp: float | None, target_mpp: float | None) -> float:
         raise MppNeededError(
             f"Patches at {target_mpp} um/px were asked for, "
             "but the slide does not say how large its pixels are.",
-            hint="Give the slide's um/px, or leave the target resolution out.",
+            hint="Give it with --assume-mpp, or leave --mpp out.",
         )
     if not (math.isfinite(mpp) and mpp > 0):
         raise InvalidInputError(

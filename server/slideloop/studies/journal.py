@@ -147,14 +147,16 @@ def read_journal(path: Path) -> Journal:
 
 def _parse(path: Path, number: int, line: bytes) -> tuple[dict[str, Any], Event]:
     try:
-        row = json.loads(line)
+        # Only what was hashed is read: JSON lets a name that is written again later win.
         stored = line[: line.rindex(b',"hash":"')] + b"}"
+        row = json.loads(stored)
         event = _event(row, stored)
-        claimed = row["hash"]
-        _ = row["prev"], int(row["schema"])
+        types = {"data": dict, "prev": str, "schema": int}
+        if not all(isinstance(row[name], type_) for name, type_ in types.items()):
+            raise TypeError("a value of another type")
     except (ValueError, KeyError, TypeError) as err:
         raise _broken(path, number, "is not a line of a journal") from err
-    if claimed != event.hash:
+    if line != event.line():
         raise _broken(path, number, "was changed: its hash differs")
     return row, event
 

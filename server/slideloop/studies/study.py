@@ -88,8 +88,12 @@ class Settings:
             If another value makes no sense.
         """
         classes = tuple(unicodedata.normalize("NFC", name).strip() for name in fields["classes"])
-        positive = unicodedata.normalize("NFC", fields.get("positive") or classes[0])
-        known: dict[str, Any] = {**fields, "classes": classes, "positive": positive}
+        positive = unicodedata.normalize("NFC", fields.get("positive") or "").strip()
+        known: dict[str, Any] = {
+            **fields,
+            "classes": classes,
+            "positive": positive or next(iter(classes), ""),
+        }
         settings = cls(**known)
         _check_classes(settings)
         _check_choice("mode", settings.mode, ("classes", "relevance"))

@@ -25,6 +25,16 @@ def encoders(squeezenet: Encoder, resnet18: Encoder) -> dict[str, Encoder]:
     return {"squeezenet1_1": squeezenet, "resnet18": resnet18, "resnet18-layer4.0": early}
 
 
+NORMALISATION = Normalisation((0.6, 0.5, 0.7), (0.2, 0.3, 0.1))
+PATCHES = patches_of(2)
+
+
+@pytest.fixture(scope="module")
+def embedded(encoders: dict[str, Encoder]) -> dict[str, tuple[NDArray[np.float16], ...]]:
+    """Full and pooled features of two patches, by encoder."""
+    return {name: encoders[name].features(PATCHES, NORMALISATION) for name in ENCODERS}
+
+
 def whole_network(name: str) -> torch.nn.Module:
     """Torchvision's own network of the same seed, up to the pooled layer."""
     torch.manual_seed(0)
@@ -40,13 +50,11 @@ def whole_network(name: str) -> torch.nn.Module:
 @pytest.mark.parametrize("name", ENCODERS)
 @torch.no_grad()
 def test_backbone_and_head_together_are_torchvisions_network(
-    encoders: dict[str, Encoder], name: str
+    encoders: dict[str, Encoder], embedded: dict[str, tuple[NDArray[np.float16], ...]], name: str
 ) -> None:
-    patches = patches_of(2)
-    normalisation = Normalisation((0.6, 0.5, 0.7), (0.2, 0.3, 0.1))
-    full, _ = encoders[name].features(patches, normalisation)
+    full, _ = embedded[name]
     found = encoders[name].new_head()(torch.from_numpy(full.astype(np.float32)))
-    pixels = (patches / 255 - [0.6, 0.5, 0.7]) / [0.2, 0.3, 0.1]
+    pixels = (PATCHES / 255 - NORMALISATION.mean) / NORMALISATION.std
     expected = whole_network(name)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
     # What lies between is the rounding of the features to float16.
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-3)
@@ -54,15 +62,15 @@ def test_backbone_and_head_together_are_torchvisions_network(
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_features_and_embeddings_have_the_shapes_that_are_declared(
-    encoders: dict[str, Encoder], name: str
+    encoders: dict[str, Encoder], embedded: dict[str, tuple[NDArray[np.float16], ...]], name: str
 ) -> None:
     architecture = ENCODERS[name]
-    full, pooled = encoders[name].features(patches_of(3, 96), IMAGENET)
-    assert full.shape == (3, *architecture.feature_shape)
-    assert pooled.shape == (3, architecture.feature_shape[0])
+    full, pooled = embedded[name]
+    assert full.shape == (2, *architecture.feature_shape)
+    assert pooled.shape == (2, architecture.feature_shape[0])
     assert full.dtype == pooled.dtype == np.float16
     embeddings = encoders[name].new_head()(torch.from_numpy(full.astype(np.float32)))
-    assert embeddings.shape == (3, architecture.embedding_dim)
+    assert embeddings.shape == (2, architecture.embedding_dim)
 
 
 def test_the_default_encoder_stores_512_by_7_by_7() -> None:
@@ -79,7 +87,9 @@ def test_the_earlier_cut_has_78_percent_more_parameters_in_its_head(
     assert round(100 * (early / late - 1)) == 78
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_1", pytest.param("resnet18", marks=pytest.mark.slow)]
+)
 def test_the_bits_of_a_patch_do_not_depend_on_its_batch(
     encoders: dict[str, Encoder], name: str
 ) -> None:
@@ -92,8 +102,11 @@ def test_the_bits_of_a_patch_do_not_depend_on_its_batch(
         assert np.array_equal(whole[20:35], part)
 
 
-def test_pooled_features_are_the_mean_of_the_full_ones(squeezenet: Encoder) -> None:
-    full, pooled = squeezenet.features(patches_of(2, 96), IMAGENET)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_pooled_features_are_the_mean_of_the_full_ones(
+    embedded: dict[str, tuple[NDArray[np.float16], ...]], name: str
+) -> None:
+    full, pooled = embedded[name]
     expected = full.astype(np.float64).mean((2, 3))
     np.testing.assert_allclose(pooled, expected, rtol=2e-3, atol=1e-4)
 
