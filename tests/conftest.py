@@ -13,6 +13,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slideloop.evaluation.simulate import Subject
     from slideloop.features.encoders import Encoder
     from slideloop.features.workspace import IndexedSlide
 
@@ -101,3 +102,28 @@ def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_slides: Path
     outcome = slideloop("index", slides, "--workspace", workspace, *QUICK)
     assert outcome.code == 0, outcome.err
     return workspace
+
+
+@pytest.fixture(scope="session")
+def colon(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Subject]:
+    """The real colon slide, 1,676 patches of 224 px, features of the stand-in weights, its truth.
+
+    Indexed once for all tests; positive is Tumor.
+    """
+    from slideloop.evaluation.subjects import read_truths, slide_subject
+    from slideloop.features.encoders import load_encoder
+    from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
+
+    workspace = Workspace(tmp_path_factory.mktemp("colon"))
+    weights = shared_data / "weights" / "resnet18_standin.pth"
+    encoder = load_encoder("resnet18", str(weights), "cpu")
+    slide = shared_data / "slides" / "colon_regions.tif"
+    (source,) = workspace.open_slides([slide], PatchOptions(patch=224))
+    size = source.reader.info.width, source.reader.info.height
+    truth = shared_data / "truth" / "colon_regions.geojson"
+    truths, positive = read_truths([truth], [size], "Tumor", None)
+    normalisation = workspace.normalisation("sample", [source])
+    store = workspace.index(source, encoder, normalisation, "pooled")
+    indexed = IndexedSlide(source, store, encoder, normalisation)
+    yield slide_subject([indexed], truths, positive, "classes", encoder)
+    workspace.close()

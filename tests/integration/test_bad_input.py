@@ -281,7 +281,7 @@ def test_a_truth_that_is_a_pipe_is_refused_without_waiting_for_it(bench: Bench):
 
 def test_a_missing_second_truth_is_refused(bench: Bench, small_slides: Path):
     outcome = bench.simulate(small_slides / "other.tif")
-    bench.refuses(outcome, "There are 2 slides and 1 truth")
+    bench.refuses(outcome, "For 2 slides", "but 1 were given")
 
 
 # Numbers and names ---------------------------------------------------------------------------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from slideloop.features.encoders import Encoder
     from slideloop.features.sources import SlidePatches
-    from slideloop.learning.engines import Engine
+    from slideloop.learning.engine import Engine
     from slideloop.settings import Settings
 
 

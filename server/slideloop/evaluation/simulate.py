@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from slideloop.features.store import FeatureStore
     from slideloop.features.workspace import IndexedSlide
-    from slideloop.learning.engines import Engine
+    from slideloop.learning.engine import Engine
 
 MEASURES = ("f1", "f1_macro", "jaccard", "iou_mask", "accuracy")
 TILE_MEASURES = ("accuracy", "perfect_p10", "p10")

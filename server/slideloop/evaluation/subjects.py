@@ -85,7 +85,7 @@ def read_truths(
     """
     if len(paths) != len(slides):
         raise InvalidInputError(
-            f"There are {len(slides)} slides and {len(paths)} truths.",
+            f"For {len(slides)} slides as many truths are needed, but {len(paths)} were given.",
             hint="Give --truth FILE once per slide, in the order of the slides.",
         )
     names = {canonical_positive(path, positive) for path in paths}

@@ -1,24 +1,14 @@
-"""One interface, two engines: what a round learns, and how it ranks (algorithm.md 7).
-
-Owns `Engine`, `Scores` and the choice by name; the engines themselves are in `linear` and
-`faithful`. An engine sees references and features, never files, pixels or the journal.
-"""
+"""The engines by name (algorithm.md 7)."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from slideloop.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from slideloop.features.encoders import Encoder
-    from slideloop.learning.database import Database, LabelledSet, QueryFeatures, SearchSet
+    from slideloop.learning.engine import Engine
     from slideloop.learning.heads import TrainingSettings
 
 ENGINES = ("linear", "faithful")
@@ -26,120 +16,6 @@ ENGINES = ("linear", "faithful")
 
 SESSION_START = {"linear": "current", "faithful": "pretrained"}
 """Which models serve a session's first round, by engine (algorithm.md 3.5)."""
-
-
-class Models(Protocol):
-    """What one training gave.
-
-    Attributes
-    ----------
-    has_metric, has_classifier : bool
-        Whether that model was trained.
-    digest : str
-        SHA-256 over all trained parameters: equal models have equal digests.
-    """
-
-    @property
-    def has_metric(self) -> bool: ...  # noqa: D102
-
-    @property
-    def has_classifier(self) -> bool: ...  # noqa: D102
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The search set as one query sees it; all arrays in patch order, n long.
-
-    Attributes
-    ----------
-    key : ndarray of float32, shape (n,)
-        What is ranked by, ascending.
-    distance : ndarray of float32, shape (n,)
-        What is shown: Euclidean distance, or 1 - probability.
-    probability : ndarray of float64, shape (n, n_classes), or None
-        None where no classifier is trained.
-    """
-
-    key: NDArray[np.float32]
-    distance: NDArray[np.float32]
-    probability: NDArray[np.float64] | None
-
-
-class Engine(Protocol):
-    """Learns from labels and ranks by a query."""
-
-    name: str
-
-    def train(
-        self,
-        database: Database,
-        labelled: LabelledSet,
-        search: SearchSet,
-        n_classes: int,
-        seed: int,
-    ) -> Models:
-        """Train on all labels; with fewer than two classes, nothing is trained.
-
-        Parameters
-        ----------
-        database : Database
-        labelled : LabelledSet
-        search : SearchSet
-            Of the round.
-        n_classes : int
-            Declared classes.
-        seed : int
-            Of the round.
-        """
-        ...
-
-    def score(
-        self,
-        database: Database,
-        search: SearchSet,
-        models: Models | None,
-        query: QueryFeatures,
-        relevant: NDArray[np.int64],
-        class_idx: int,
-    ) -> Scores:
-        """Score the search set for a query (algorithm.md 3.1, 3.2).
-
-        Parameters
-        ----------
-        models : Models or None
-            None: as before any training.
-        query : QueryFeatures
-        relevant : ndarray of int64, shape (m,)
-            References that refine the query; may be empty.
-        class_idx : int
-            Class of the query.
-        """
-        ...
-
-    def predict(self, database: Database, slide: int, models: Models) -> NDArray[np.float64]:
-        """Return class probabilities of all patches of a slide, shape (n, n_classes).
-
-        `models.has_classifier` must hold.
-        """
-        ...
-
-    def nearest(
-        self,
-        database: Database,
-        slide: int,
-        models: Models | None,
-        labels: NDArray[np.int64],
-        k: int,
-    ) -> NDArray[np.int64]:
-        """Return each patch's k nearest others of a slide, shape (n, k), itself left out.
-
-        `labels`, int64 (n,), are the classes with which the patches query; only an engine that
-        ranks by class uses them.
-        """
-        ...
 
 
 def create_engine(name: str, encoder: Encoder, settings: TrainingSettings) -> Engine:
@@ -161,11 +37,3 @@ def create_engine(name: str, encoder: Encoder, settings: TrainingSettings) -> En
     raise InvalidInputError(
         f"There is no engine {name!r}.", hint=f"Known engines: {', '.join(ENGINES)}."
     )
-
-
-def digest(*arrays: NDArray[np.generic]) -> str:
-    """Return the SHA-256 of the arrays' bytes."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

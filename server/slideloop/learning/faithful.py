@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from slideloop.errors import StoreMismatchError
-from slideloop.learning.engines import Models, Scores, digest
+from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.heads import EMBED_BATCH, TrainingSettings, train_classifier, train_metric
 from slideloop.learning.ranking import distances, nearest_others
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slideloop.learning.engines import Models, Scores, digest
+from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.ranking import distances, nearest_first
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.learning.database import Database
-    from slideloop.learning.engines import Engine, Models, Scores
+    from slideloop.learning.engine import Engine, Models, Scores
     from slideloop.slides.grid import Grid
     from slideloop.studies.journal import Journal
 

@@ -16,7 +16,7 @@ from slideloop.studies.loop import Loop, SlideAccess
 
 if TYPE_CHECKING:
     from slideloop.learning.database import Database
-    from slideloop.learning.engines import Engine
+    from slideloop.learning.engine import Engine
 
 
 @dataclass(frozen=True)
