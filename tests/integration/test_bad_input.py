@@ -609,7 +609,7 @@ def wait_for_a_batch(workspace: Path, process: subprocess.Popen[str]) -> Path:
     """Wait until an index has recorded a batch of its four; return the list of batches."""
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
-        found = list(workspace.glob("features/*.partial/batches.ndjson"))
+        found = list(workspace.glob("features/*.partial/batches.txt"))
         if found and found[0].stat().st_size:
             return found[0]
         time.sleep(0.005)

@@ -52,7 +52,7 @@ def command(
     """
     from slideloop.cli.studies import open_study
     from slideloop.evaluation import outputs
-    from slideloop.studies.replay import restore
+    from slideloop.studies.replay import is_as_recorded, restore
 
     outputs.prepare(out)
     opened = open_study(study, settings)
@@ -60,6 +60,9 @@ def command(
     further = opened.open_further(slides, settings.assume_mpp)
     # A study's own slide keeps its given labels; any other comes behind the study's.
     restored = restore(opened.journal, opened.database(own), opened.engine, own)
+    if not is_as_recorded(restored):
+        say("The models, trained again, differ in their last bits from the recorded ones: "
+            "another machine or library version than the study's.")  # fmt: skip
     rows: list[dict[str, Any]] = []
     failures = 0
     for source in further:

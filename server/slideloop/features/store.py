@@ -262,16 +262,19 @@ class StoreWriter:
             start = batch.n_kept
         for file in self._files.values():
             file.truncate(start)
-        lines = b"".join(canonical(batch.__dict__) + b"\n" for batch in self.batches)
-        _write_aside(self.folder / "batches.ndjson", lines)
+        lines = b"".join(map(_line, self.batches))
+        _write_aside(self.folder / "batches.txt", lines)
 
     def _recorded(self) -> list[Batch]:
         """Return the batches whose lines are whole."""
         batches: list[Batch] = []
-        path = self.folder / "batches.ndjson"
+        path = self.folder / "batches.txt"
         for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
-                batches.append(Batch(**json.loads(line)))
+                text, digest = line.rsplit(b" ", 1)
+                if hashlib.sha256(text).hexdigest().encode() != digest:
+                    break
+                batches.append(Batch(**json.loads(text)))
             except (ValueError, TypeError):
                 break
         return batches
@@ -298,8 +301,8 @@ class StoreWriter:
             file.append(rows[name])
         n = len(rows["cells"]) + (self.batches[-1].n_kept if self.batches else 0)
         batch = Batch(n, n_visited, dict(dropped), *_hashes({k: rows[k] for k in self._files}))
-        with (self.folder / "batches.ndjson").open("ab") as file:
-            file.write(canonical(batch.__dict__) + b"\n")
+        with (self.folder / "batches.txt").open("ab") as file:
+            file.write(_line(batch))
         self.batches.append(batch)
 
     def finish(self) -> FeatureStore:
@@ -310,7 +313,7 @@ class StoreWriter:
         manifest["checksum"] = hashlib.sha256(canonical(manifest)).hexdigest()
         _write_aside(self.folder / "manifest.json", canonical(manifest))
         (self.folder / "plan.json").unlink()
-        (self.folder / "batches.ndjson").unlink()
+        (self.folder / "batches.txt").unlink()
         final = self.folder.with_suffix("")
         if final.exists():
             shutil.rmtree(final)
@@ -378,6 +381,12 @@ class _RowFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+
+
+def _line(batch: Batch) -> bytes:
+    """Return a batch's line in `batches.txt`, with its own SHA-256 behind it."""
+    text = canonical(batch.__dict__)
+    return text + b" " + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
 def _hashes(rows: dict[str, NDArray[Any]]) -> tuple[str, str]:

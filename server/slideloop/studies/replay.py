@@ -126,3 +126,9 @@ def restore(
     loop.restore_queries()
     loop.models = models
     return loop
+
+
+def is_as_recorded(loop: Loop) -> bool:
+    """Say whether a restored study's models are, to the last bit, those that were trained."""
+    digests = [e.data["digest"] for e in loop.journal.events if e.type == "training_done"]
+    return loop.models is not None and bool(digests) and loop.models.digest == digests[-1]

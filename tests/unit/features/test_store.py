@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -325,17 +326,23 @@ def add(path: Path, data: bytes) -> None:
     path.write_bytes(path.read_bytes() + data)
 
 
+def miscount(path: Path) -> None:
+    """Change the first line's number of patches looked at; the line stays whole."""
+    path.write_bytes(re.sub(rb'"n_visited":', b'"n_visited":9', path.read_bytes(), count=1))
+
+
 TAILS: dict[str, tuple[Callable[[Path], None], int]] = {
     "rows cut": (lambda folder: cut(folder / "full.npy", 5), 16),
     "rows zeroed": (lambda folder: overwrite_tail(folder / "pooled.npy", 64), 16),
     "cells zeroed": (lambda folder: overwrite_tail(folder / "cells.npy", 8), 16),
-    "line cut": (lambda folder: cut(folder / "batches.ndjson", 9), 16),
-    "line zeroed": (lambda folder: overwrite_tail(folder / "batches.ndjson", 99), 16),
-    "line of other text": (lambda folder: add(folder / "batches.ndjson", b"null\n"), 32),
+    "line cut": (lambda folder: cut(folder / "batches.txt", 9), 16),
+    "line zeroed": (lambda folder: overwrite_tail(folder / "batches.txt", 99), 16),
+    "count changed": (lambda folder: miscount(folder / "batches.txt"), 0),
+    "line of other text": (lambda folder: add(folder / "batches.txt", b"null\n"), 32),
     "rows without their line": (lambda folder: add(folder / "full.npy", bytes(999)), 32),
     "all rows gone": (lambda folder: cut(folder / "cells.npy", 128 + 32 * 8), 0),
     "file gone": (lambda folder: (folder / "pooled.npy").unlink(), 0),
-    "lines gone": (lambda folder: (folder / "batches.ndjson").unlink(), 0),
+    "lines gone": (lambda folder: (folder / "batches.txt").unlink(), 0),
     "plan gone": (lambda folder: (folder / "plan.json").unlink(), 0),
     "plan cut": (lambda folder: cut(folder / "plan.json", 9), 0),
 }
