@@ -546,6 +546,21 @@ def test_a_disk_that_fills_up_keeps_only_whole_files(
                                  "study-cnfp-0.ndjson"]  # fmt: skip
 
 
+def test_a_journal_that_does_not_fit_leaves_no_part_of_it(
+    bench: Bench, small_disk: Callable[[str], Path]
+):
+    (bench.out / "result.json").unlink()
+    assert bench.simulate(workspace=bench.indexed).code == 0
+    of_a_run = [path for path in bench.out.iterdir() if "cnfp" in path.name]
+    pages = sum(-(-path.stat().st_size // 4096) for path in of_a_run)
+    disk = small_disk(f"size={(pages + 3) * 4096}")
+    outcome = bench.simulate(out=disk, workspace=bench.indexed, seeds=2)
+    assert outcome.code == 2
+    (sentence,) = outcome.complaints()
+    assert "study-cnfp-1.ndjson cannot be written: No space left on device" in sentence
+    assert whole_files(disk) == sorted(path.name for path in of_a_run)
+
+
 def test_an_index_that_filled_the_disk_goes_on_when_there_is_room(
     bench: Bench, small_disk: Callable[[str], Path]
 ):

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.metrics import f1_score
 from tests.command_line import QUICK, slideloop
+
+from slideloop.evaluation.generated import TUMOUR, Scene
+from slideloop.features.store import open_store
+from slideloop.slides.reader import open_slide
+from slideloop.studies.journal import Journal
 
 MEASURES = ("f1", "f1_macro", "jaccard", "iou_mask", "accuracy")
 
@@ -213,6 +221,179 @@ def test_an_untouched_journal_verifies(played: Path):
     outcome = slideloop("study", "verify", played / "study-random-1.ndjson", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out).keys() == {"study", "seq", "hash"}
+
+
+def test_predict_keeps_the_labels_that_were_given(
+    played: Path, small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    journal = played / "study-cnfp-0.ndjson"
+    outcome = slideloop(
+        "predict", journal, small_slides / "small.tif", "--as", "tiles",
+        "--workspace", small_workspace, "--out", tmp_path, *QUICK, "--json",
+    )  # fmt: skip
+    (row,) = json.loads(outcome.out)
+    tiles = {}
+    for feature in json.loads(Path(row["file"]).read_text("utf-8"))["features"]:
+        corner = np.array(feature["geometry"]["coordinates"][0]).min(0) // 96
+        tiles[tuple(corner.tolist())] = feature["properties"]["measurements"]
+    shown = {p["id"]: p for r in _events(journal, "round_shown") for p in r["patches"]}
+    labels = {label["patch"]: label["label"] for label in _events(journal, "label")}
+    assert len(labels) == 16
+    for patch, label in labels.items():
+        cell = shown[patch]["column"], shown[patch]["row"]
+        assert (cell in tiles) == (label == "Tumor")
+        if label == "Tumor":
+            assert tiles[cell] == {"slideloop probability": 1.0}
+    assert len(tiles) == row["n_positive"]
+
+
+def test_a_tiff_mask_lies_on_the_slide_it_was_made_for(
+    played: Path, small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    outcome = slideloop(
+        "predict", played / "study-cnfp-0.ndjson", small_slides / "small.tif", "--format", "tiff",
+        "--workspace", small_workspace, "--out", tmp_path, *QUICK, "--json",
+    )  # fmt: skip
+    (row,) = json.loads(outcome.out)
+    with open_slide(row["file"]) as mask, open_slide(small_slides / "small.tif") as slide:
+        assert (mask.info.width, mask.info.height) == (slide.info.width, slide.info.height)
+        assert mask.info.mpp == pytest.approx(slide.info.mpp, rel=1e-3)
+        assert len(mask.info.level_downsamples) > 1
+
+
+def test_a_wish_for_all_strategies_plays_six_and_prints_them(
+    small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    outcome = _simulate(
+        small_slides, small_workspace, tmp_path, "--strategy", "all", "--seeds", 1, "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out, parse_constant=_refuse)
+    assert result == json.loads((tmp_path / "result.json").read_text(), parse_constant=_refuse)
+    names = {"random", "top_k", "front_mid_end", "cnfp", "hybrid", "entropy"}
+    assert {run["strategy"] for run in result["runs"]} == names == set(result["summary"])
+    picks = {}
+    for name in names:
+        rounds = _events(tmp_path / f"study-{name}-0.ndjson", "round_shown")
+        assert rounds[-1]["strategy_used"] == name
+        picks[name] = tuple(p["place"] for r in rounds for p in r["patches"])
+    assert len(set(picks.values())) == len(names)
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_seeds_are_counted_from_the_one_given(
+    small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    outcome = _simulate(
+        small_slides, small_workspace, tmp_path, "--seed", 5, "--queries", 1, "--rounds", 1
+    )
+    assert outcome.code == 0, outcome.err
+    assert [run["seed"] for run in _result(tmp_path)["runs"]] == [5, 6]
+
+
+def test_the_score_leaves_out_queries_and_where_it_says_so_reviewed_patches(
+    played: Path, small_slides: Path, small_workspace: Path
+):
+    (record,) = _result(played)["settings"]["slides"]
+    store = open_store(small_workspace / "features" / f"{record['id']}.full")
+    column, row = store.cells.T
+    is_tumor = _majority_is_tumor(small_slides / "small.geojson")[row, column]
+    for run in _result(played)["runs"]:
+        name = f"{run['strategy']}-{run['seed']}"
+        with Image.open(played / f"mask-{name}.png") as picture:
+            predicted = np.asarray(picture)[row, column, 1] > 0
+        journal = played / f"study-{name}.ndjson"
+        (created,) = _events(journal, "study_created")
+        (reserved,) = created["reserved"]
+        shown = [p["place"] for r in _events(journal, "round_shown") for p in r["patches"]]
+        last = run["curve"][-1]
+        assert last["f1"] == pytest.approx(_f1(is_tumor, predicted, reserved))
+        unreviewed = _f1(is_tumor, predicted, reserved + shown)
+        assert last["f1_unreviewed"] == pytest.approx(unreviewed)
+
+
+def _majority_is_tumor(truth: Path) -> NDArray[np.bool_]:
+    """Say of each cell of 96 px whether Tumor is the largest part of what is half annotated."""
+    features = json.loads(truth.read_text())["features"]
+    names = [feature["properties"]["classification"]["name"] for feature in features]
+    regions = [shapely.geometry.shape(feature["geometry"]) for feature in features]
+    result = np.zeros((10, 16), bool)
+    for row, column in np.ndindex(result.shape):
+        cell = shapely.box(column * 96, row * 96, (column + 1) * 96, (row + 1) * 96)
+        shares = [region.intersection(cell).area / cell.area for region in regions]
+        most = names[int(np.argmax(shares))]
+        result[row, column] = sum(shares) >= 0.5 and most == "Tumor"
+    return result
+
+
+def _f1(is_tumor: NDArray[np.bool_], predicted: NDArray[np.bool_], without: list[int]) -> float:
+    counted = np.ones(len(is_tumor), bool)
+    counted[without] = False
+    return float(f1_score(is_tumor[counted], predicted[counted]))
+
+
+def test_a_mask_image_serves_as_truth(small_slides: Path, small_workspace: Path, tmp_path: Path):
+    tissue = Scene(0, 1536, 1024).tissue(0, 0, 1536, 1024)[::4, ::4]
+    Image.fromarray(((tissue == TUMOUR) * 255).astype(np.uint8)).save(tmp_path / "truth.png")
+    outcome = slideloop(
+        "simulate", small_slides / "small.tif", "--truth", tmp_path / "truth.png", "--positive",
+        "Tumor", "--outside", "Rest", "--queries", 2, "--rounds", 1, "--k", 4, "--seeds", 1,
+        "--workspace", small_workspace, "--out", tmp_path / "out", *QUICK, "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["settings"]["classes"] == ["Tumor", "Rest"]
+
+
+def test_a_flag_beats_a_variable_beats_the_settings_file(
+    small_slides: Path, small_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "mine.toml"
+    file.write_text('weights = "random"\nencoder = "resnet18"\npatch = 200\n')
+    monkeypatch.setenv("SLIDELOOP_CONFIG", str(file))
+    monkeypatch.setenv("SLIDELOOP_ENCODER", "squeezenet1_1")
+    monkeypatch.setenv("SLIDELOOP_PATCH", "300")
+    monkeypatch.setenv("SLIDELOOP_WORKSPACE", str(small_workspace))
+    slide = small_slides / "small.tif"
+    mixed = slideloop("index", slide, "--patch", 96, "--json")
+    assert mixed.code == 0, mixed.err
+    monkeypatch.delenv("SLIDELOOP_ENCODER")
+    monkeypatch.delenv("SLIDELOOP_PATCH")
+    flags = slideloop("index", slide, *QUICK, "--json")
+    assert json.loads(mixed.out)[0]["id"] == json.loads(flags.out)[0]["id"]
+
+
+def test_a_replay_says_as_json_that_all_came_out_the_same(played: Path, small_workspace: Path):
+    outcome = slideloop(
+        "study", "replay", played / "study-cnfp-1.ndjson", "--workspace", small_workspace, *QUICK,
+        "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert (found["n_rounds"], found["n_trainings"]) == (4, 4)
+    assert (found["comparable"], found["changed"], found["differences"]) == (True, [], [])
+
+
+def test_a_journal_forged_with_a_chain_that_holds_does_not_replay(
+    played: Path, small_workspace: Path, tmp_path: Path
+):
+    rows = [json.loads(s) for s in (played / "study-cnfp-0.ndjson").read_bytes().splitlines()]
+    shown = [row for row in rows if row["type"] == "round_shown"]
+    shown[1]["data"]["patches"][0]["rank"] += 1
+    journal = Journal(rows[0]["prev"])
+    for row in rows:
+        journal.append(row["type"], row["data"])
+    forged = tmp_path / "forged.ndjson"
+    forged.write_bytes(b"".join(journal.lines()))
+    assert slideloop("study", "verify", forged).code == 0
+    outcome = slideloop("study", "replay", forged, "--workspace", small_workspace, *QUICK)
+    assert outcome.code == 3
+    assert outcome.out.splitlines() == [
+        "round_shown (round 2): patches came out differently.",
+        "4 rounds and 4 trainings did not all come out the same.",
+    ]
 
 
 @pytest.mark.slow
