@@ -149,17 +149,12 @@ def open_encoder(settings: Settings) -> Encoder:
     from slideloop.features.encoders import load_encoder
 
     encoder = load_encoder(settings.encoder, settings.weights, settings.device)
-    warn_of_weights(encoder)
-    return encoder
-
-
-def warn_of_weights(encoder: Encoder) -> None:
-    """Say which weights are in use unless they are ImageNet's."""
     weights = encoder.weights
     if weights.kind == "random":
         say("WARNING: random weights. Features mean little; results are for trying things only.")
     elif weights.kind == "custom":
         say(f"Custom weights: {weights.name}, SHA-256 {weights.sha256}.")
+    return encoder
 
 
 def patch_options(settings: Settings) -> PatchOptions:

@@ -11,12 +11,12 @@ from slideloop.cli.common import (
     common_options,
     index_slides,
     json_option,
+    open_encoder,
     open_slides,
     open_workspace,
     print_json,
     progress,
     say,
-    warn_of_weights,
 )
 from slideloop.errors import WeightsError
 
@@ -69,7 +69,7 @@ def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip
         for engine, sessions in ENGINES.items()
     ]
     record = result(runs, subject, _record(subject, settings))
-    files = _write(runs[0], subject, record, out)
+    files = _write(runs[0], subject, out)
     learning_curves(record, files["learning curve"])
     outputs.write_json(files["figures"], record)
     if as_json:
@@ -93,17 +93,13 @@ def _build(out: Path, seed: int) -> tuple[Path, Path]:
 
 def _encoder(settings: Settings) -> Encoder:
     """Load the encoder; the only command that falls back to random weights by itself."""
-    from slideloop.features.encoders import load_encoder
-
     try:
-        encoder = load_encoder(settings.encoder, settings.weights, settings.device)
+        return open_encoder(settings)
     except WeightsError as err:
         if settings.weights != "imagenet":
             raise
         say(f"{err.message} Going on with seeded random weights instead.")
-        encoder = load_encoder(settings.encoder, "random", settings.device)
-    warn_of_weights(encoder)
-    return encoder
+        return open_encoder(settings.model_copy(update={"weights": "random"}))
 
 
 def _subject(
@@ -138,12 +134,9 @@ def _record(subject: Subject, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _write(run: Run, subject: Subject, record: dict[str, Any], out: Path) -> dict[str, Path]:
+def _write(run: Run, subject: Subject, out: Path) -> dict[str, Path]:
     """Write the mask in its three forms, and name all files."""
     from slideloop.evaluation import outputs
-    from slideloop.evaluation.simulate import cell_mask
-    from slideloop.masks.cells import to_png
-    from slideloop.masks.geojson import mask_features, write_geojson
 
     files = {
         "slide": out / "slide.tif",
@@ -155,11 +148,9 @@ def _write(run: Run, subject: Subject, record: dict[str, Any], out: Path) -> dic
         "journal of the study": out / "study.ndjson",
         "figures": out / "result.json",
     }
-    mask = cell_mask(run.loop, subject, 0)
-    outputs.write_bytes(files["mask"], to_png(mask, POSITIVE))
-    write_geojson(mask_features(mask, run.loop.study.id, [POSITIVE]), files["mask for QuPath"])
-    outputs.write_overlay(run, subject, 0, files["mask over the slide"])
-    outputs.write_bytes(files["journal of the study"], b"".join(run.loop.journal.lines()))
+    outputs.write_journal(run, files["journal of the study"])
+    masks = [files[name] for name in ("mask", "mask for QuPath", "mask over the slide")]
+    outputs.write_mask(run, subject, 0, *masks)
     return files
 
 

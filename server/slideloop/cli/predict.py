@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slideloop.features.sources import SlidePatches
     from slideloop.features.workspace import IndexedSlide
     from slideloop.settings import Settings
+    from slideloop.studies.loop import Loop
 
 
 @click.command("predict")
@@ -59,19 +60,16 @@ def command(
     own = [opened.slide(source) for source in opened.sources]
     further = opened.open_further(slides, settings.assume_mpp)
     # A study's own slide keeps its given labels; any other comes behind the study's.
-    restored = restore(opened.journal, opened.database(own), opened.engine, own)
-    if not is_as_recorded(restored):
+    loop = restore(opened.journal, opened.database(own), opened.engine, own)
+    if not is_as_recorded(loop):
         say("The models, trained again, differ in their last bits from the recorded ones: "
             "another machine or library version than the study's.")  # fmt: skip
     rows: list[dict[str, Any]] = []
     failures = 0
     for source in further:
         try:
-            number, slide = _find(opened, own, source)
-            loop = restored
-            if number == len(own):
-                loop.database.stores[number:] = [slide.store]
-            rows.append(_write(loop, slide, number, source, form, kind, out))
+            number, slide = _find(opened, loop, own, source)
+            rows.append(_write(loop, slide, number, form, kind, out))
         except SlideloopError as err:
             if len(further) == 1:
                 raise
@@ -89,37 +87,25 @@ def command(
 
 
 def _find(
-    opened: OpenStudy, own: list[IndexedSlide], source: SlidePatches
+    opened: OpenStudy, loop: Loop, own: list[IndexedSlide], source: SlidePatches
 ) -> tuple[int, IndexedSlide]:
-    """Return the slide's number in the study, or the one after its last."""
+    """Return the slide's number in the study; one that is not the study's own is added to it."""
     for number, slide in enumerate(own):
         if slide.source.identity == source.identity:
             return number, slide
-    from slideloop.cli.common import progress
-
-    with progress(f"Indexing {source.name}", "patches") as update:
-        store = opened.workspace.index(
-            source, opened.encoder, opened.normalisation, opened.kind, update
-        )
-    from slideloop.features.workspace import IndexedSlide
-
-    return len(own), IndexedSlide(source, store, opened.encoder, opened.normalisation)
+    slide = opened.slide(source)
+    return loop.database.add(slide.store), slide
 
 
 def _write(
-    loop: Any,
-    slide: IndexedSlide,
-    number: int,
-    source: SlidePatches,
-    form: str,
-    kind: Any,
-    out: Path,
+    loop: Loop, slide: IndexedSlide, number: int, form: str, kind: Any, out: Path
 ) -> dict[str, Any]:
     from slideloop.evaluation import outputs
     from slideloop.evaluation.simulate import mask_of
     from slideloop.masks.cells import to_png, to_tiff
     from slideloop.masks.geojson import mask_features, write_geojson
 
+    source = slide.source
     mask = mask_of(loop, slide, number)
     settings = loop.study.settings
     # Two slides may have one name; the fingerprint tells them apart.

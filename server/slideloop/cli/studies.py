@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slideloop.cli.common import index_source, open_encoder, open_workspace
 from slideloop.errors import StoreMismatchError, WeightsError
 from slideloop.features.normalisation import Normalisation
 from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
@@ -61,7 +62,7 @@ class OpenStudy:
 
     def slide(self, source: SlidePatches) -> IndexedSlide:
         """Index a slide as the study's slides were, or find its features."""
-        store = self.workspace.index(source, self.encoder, self.normalisation, self.kind)
+        store = index_source(self.workspace, source, self.encoder, self.normalisation, self.kind)
         return IndexedSlide(source, store, self.encoder, self.normalisation)
 
     def database(self, slides: list[IndexedSlide]) -> Database:
@@ -81,8 +82,6 @@ def open_study(path: Path, settings: Settings) -> OpenStudy:
     StoreMismatchError
         If a slide is not the one that was recorded, or the study is one of tiles.
     """
-    from slideloop.cli.common import open_encoder, open_workspace
-
     journal = read_journal(path)
     created = journal.events[0].data
     made = created["environment"]

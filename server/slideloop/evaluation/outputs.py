@@ -15,7 +15,7 @@ import numpy as np
 from slideloop.errors import NotTrainedError
 from slideloop.evaluation.simulate import cell_mask
 from slideloop.files import UNFINISHED, unwritable, whole_file
-from slideloop.masks.cells import to_png
+from slideloop.masks.cells import POSITIVE_RGB, to_png
 from slideloop.masks.geojson import mask_features, write_geojson
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.evaluation.simulate import Run, Subject
+    from slideloop.masks.cells import CellMask
 
 THUMBNAIL_PX = 1600
 
@@ -75,32 +76,48 @@ def write_run(run: Run, subject: Subject, folder: Path) -> list[Path]:
         What was written. A study that never saw two classes has no mask.
     """
     written = [folder / f"study-{run.strategy}-{run.seed}.ndjson"]
-    write_bytes(written[0], b"".join(run.loop.journal.lines()))
+    write_journal(run, written[0])
     for slide, access in enumerate(subject.slides):
         if access is None:
             continue
         stem = f"{run.strategy}-{run.seed}{_slide_suffix(subject, slide)}"
-        try:
-            mask = cell_mask(run.loop, subject, slide)
-        except NotTrainedError:
-            continue
-        positive = subject.classes[0]
-        png, geojson = folder / f"mask-{stem}.png", folder / f"mask-{stem}.geojson"
-        write_bytes(png, to_png(mask, positive))
-        write_geojson(mask_features(mask, run.loop.study.id, [positive]), geojson)
-        written += [png, geojson, folder / f"overlay-{stem}.png"]
-        write_overlay(run, subject, slide, written[-1])
+        names = (f"mask-{stem}.png", f"mask-{stem}.geojson", f"overlay-{stem}.png")
+        paths = [folder / name for name in names]
+        with suppress(NotTrainedError):
+            write_mask(run, subject, slide, *paths)
+            written += paths
     return written
 
 
-def write_overlay(run: Run, subject: Subject, slide: int, path: Path) -> None:
+def write_journal(run: Run, path: Path) -> None:
+    """Write the journal of a run's study."""
+    write_bytes(path, b"".join(run.loop.journal.lines()))
+
+
+def write_mask(
+    run: Run, subject: Subject, slide: int, png: Path, geojson: Path, overlay: Path
+) -> None:
+    """Write a slide's mask as PNG, as GeoJSON, and beside slide and truth.
+
+    Raises
+    ------
+    NotTrainedError
+        If the study never saw two classes; nothing is written then.
+    """
+    mask = cell_mask(run.loop, subject, slide)
+    positive = subject.classes[0]
+    write_bytes(png, to_png(mask, positive))
+    write_geojson(mask_features(mask, run.loop.study.id, [positive]), geojson)
+    _write_overlay(run, subject, slide, mask, overlay)
+
+
+def _write_overlay(run: Run, subject: Subject, slide: int, mask: CellMask, path: Path) -> None:
     """Draw slide, mask and truth side by side."""
     from slideloop.evaluation.plots import mask_picture
 
     access, truth = subject.slides[slide], subject.truths[slide]
     assert access is not None and truth.grid_label is not None
     positive = subject.classes[0]
-    mask = cell_mask(run.loop, subject, slide)
     is_kept = np.zeros(mask.label.shape, bool)
     is_kept[access.store.cells[:, 1], access.store.cells[:, 0]] = True
     last = run.curve[-1]
@@ -121,7 +138,7 @@ def write_overlay(run: Run, subject: Subject, slide: int, path: Path) -> None:
 
 
 def _green(cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.where(cells[..., None], np.array([0, 255, 0], np.uint8), np.uint8(0))
+    return np.where(cells[..., None], np.array(POSITIVE_RGB, np.uint8), np.uint8(0))
 
 
 def _slide_suffix(subject: Subject, slide: int) -> str:

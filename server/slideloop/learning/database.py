@@ -115,6 +115,18 @@ class Database:
                     hint="Index them again together, with the same options.",
                 )
 
+    def add(self, store: Features) -> int:
+        """Add a slide behind the others and return its number.
+
+        Raises
+        ------
+        NormalisationMismatchError
+            If it was made by another normalisation or encoder than the first one.
+        """
+        self._check(store)
+        self.stores.append(store)
+        return len(self.stores) - 1
+
     def complete(self, slides: Iterable[int] | None = None) -> SearchSet:
         """Return the search set of whole slides, all of them unless told otherwise."""
         wanted = set(range(len(self.stores)) if slides is None else slides)
