@@ -192,3 +192,140 @@ class OutputError(SlideloopError):
 
     code = "output_unwritable"
     http_status = 409
+
+
+class UnsupportedMediaTypeError(SlideloopError):
+    """A body that is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class TooLargeError(SlideloopError):
+    """A body above the limit."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class UnauthorizedError(SlideloopError):
+    """A request without the token, or with another one."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class ForbiddenOriginError(SlideloopError):
+    """A request that a web page of somebody else sent."""
+
+    code = "forbidden_origin"
+    http_status = 403
+
+
+class ForbiddenHostError(SlideloopError):
+    """A request under a host name that the server does not go by."""
+
+    code = "forbidden_host"
+    http_status = 403
+
+
+class UnknownSlideError(SlideloopError):
+    """A slide id that the workspace, or the study, does not have."""
+
+    code = "unknown_slide"
+    http_status = 404
+
+
+class UnknownStudyError(SlideloopError):
+    """A study id that the workspace does not have."""
+
+    code = "unknown_study"
+    http_status = 404
+
+
+class UnknownJobError(SlideloopError):
+    """A job id that the workspace does not have."""
+
+    code = "unknown_job"
+    http_status = 404
+
+
+class UnknownPatchError(SlideloopError):
+    """A patch id that no round of the study has shown."""
+
+    code = "unknown_patch"
+    http_status = 404
+
+
+class EventIdReusedError(SlideloopError):
+    """An event id that was used for another request."""
+
+    code = "event_id_reused"
+    http_status = 409
+
+
+class NothingToUndoError(StudyStateError):
+    """No label, region or query is left to take back."""
+
+    code = "nothing_to_undo"
+
+
+class NotPredictedError(StudyStateError):
+    """A slide whose prediction nobody asked for."""
+
+    code = "not_predicted"
+
+
+class SlideSizeDiffersError(SlideloopError):
+    """A slide whose size in QuPath is not the reader's."""
+
+    code = "slide_size_differs"
+    http_status = 409
+
+
+class SlideMppDiffersError(SlideloopError):
+    """A slide whose um/px in QuPath is not the reader's."""
+
+    code = "slide_mpp_differs"
+    http_status = 409
+
+
+class SlidePixelsDifferError(SlideloopError):
+    """A slide whose colours in QuPath are not the reader's: rotated, another plane or file."""
+
+    code = "slide_pixels_differ"
+    http_status = 409
+
+
+class ServerTypeUnsupportedError(SlideloopError):
+    """A slide that QuPath shows transformed, or by a server that is not known."""
+
+    code = "server_type_unsupported"
+
+
+class BusyError(SlideloopError):
+    """The server has no room for the request now."""
+
+    code = "busy"
+    http_status = 503
+    retry = True
+
+
+class WorkspaceError(SlideloopError):
+    """A workspace that cannot be used: on a network drive, or of a newer version."""
+
+    code = "workspace_unusable"
+    http_status = 409
+
+
+class WorkspaceBusyError(WorkspaceError):
+    """A workspace that another process holds."""
+
+    code = "workspace_busy"
+
+
+class JobCancelledError(SlideloopError):
+    """A job that was cancelled, or cut off by the end of the server."""
+
+    code = "cancelled"
+    http_status = 409

@@ -1,0 +1,1 @@
+"""The server's HTTP side: one blueprint per noun (interfaces.md)."""
