@@ -12,9 +12,10 @@ from tests.synthetic_stores import features_of, write_store
 from slideloop.features.store import FeatureStore
 from slideloop.learning.database import Database, place_of
 from slideloop.learning.linear import LinearEngine
+from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Journal, new_id
 from slideloop.studies.loop import Loop, create_study
-from slideloop.studies.study import Settings
+from slideloop.studies.settings import Settings
 
 CLASSES = ("Tumor", "Normal")
 TRUTH = (np.arange(120) * 7 % 10 < 4).astype(int)
@@ -39,7 +40,7 @@ def loop_on(store: FeatureStore, reserved: list[list[int]] | None = None, **more
     """A study of tiles, queried by one of them."""
     journal = Journal(new_id())
     create_study(journal, settings_of(**more), [record_of(store)], reserved=reserved)
-    return Loop(journal, Database([store]), LinearEngine(), [None])
+    return Loop(journal, Ground(Database([store]), LinearEngine(), [None]))
 
 
 def true_class(ref: int) -> str:

@@ -91,9 +91,9 @@ found = {"indexing": indexing.mb - start}
 for name in ("linear", "faithful"):
     engine = create_engine(name, encoder, TrainingSettings(epochs=1))
     with Peak() as peak:
-        models = engine.train(database, labelled, database.complete(), 2, 0)
-        engine.score(database, database.complete(), models, query, refs[:5], 0)
-        engine.predict(database, 0, models)
+        models = engine.train(database, labelled, database.present(), 2, 0)
+        engine.score(database, database.present(), models, query, refs[:5], 0)
+        engine.predict(database.stores[0], len(database.stores[0]), models)
     found[name] = peak.mb - start
 print(json.dumps(found))
 """

@@ -19,12 +19,14 @@ from slideloop.evaluation.metrics import (
     precision_at_10,
     slide_measures,
 )
+from slideloop.features.environment import machine_of
 from slideloop.learning.database import Database, place_of, references, slide_of
 from slideloop.learning.engines import SESSION_START
-from slideloop.masks.cells import CellMask
+from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Journal, new_id
 from slideloop.studies.loop import Loop, create_study
-from slideloop.studies.study import EXCLUDE, Settings
+from slideloop.studies.prediction import cell_mask as lay_on_grid
+from slideloop.studies.settings import EXCLUDE, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from slideloop.features.store import FeatureStore
     from slideloop.features.workspace import IndexedSlide
     from slideloop.learning.engine import Engine
+    from slideloop.masks.cells import CellMask
 
 MEASURES = ("f1", "f1_macro", "jaccard", "iou_mask", "accuracy")
 TILE_MEASURES = ("accuracy", "perfect_p10", "p10")
@@ -266,7 +269,9 @@ def play(
         environment=subject.environment,
         name=f"{strategy} {seed}",
     )
-    loop = Loop(journal, Database(subject.stores), engine, subject.slides)
+    machine = machine_of(subject.environment)
+    ground = Ground(Database(subject.stores), engine, subject.slides, machine=machine)
+    loop = Loop(journal, ground)
     run = Run(strategy, seed, protocol.engine, [], loop, 0)
     n_rounds = 0
     for number, query in enumerate(queries, 1):
@@ -285,7 +290,7 @@ def play(
         point = {
             "session": number,
             "n_labels": sum(loop.study.n_labels().values()),
-            "n_query_labels": loop.study.n_query_labels(),
+            "n_query_labels": loop.study.n_given("query"),
         }
         measured = measure(loop, subject, reserved)
         run.n_boundary = int(measured.pop("n_boundary", 0) or 0)
@@ -355,7 +360,7 @@ def _measure_tiles(loop: Loop, subject: Subject) -> dict[str, Any]:
     held_out = len(subject.stores) - 1
     label = subject.truths[held_out].label.astype(np.int64)
     k = min(10, len(label) - 1)
-    neighbours = loop.engine.nearest(loop.database, held_out, loop.models, label, k)
+    neighbours = loop.ground.engine.nearest(loop.ground.database, held_out, loop.models, label, k)
     precision = precision_at_10(label, neighbours, len(subject.classes))
     try:
         predicted = loop.predict(held_out).label
@@ -381,22 +386,8 @@ def cell_mask(loop: Loop, subject: Subject, slide: int) -> CellMask:
 
 def mask_of(loop: Loop, slide: IndexedSlide, number: int) -> CellMask:
     """Lay a study's prediction of its slide `number` on the slide's grid."""
-    grid, store = slide.grid, slide.store
-    prediction = loop.predict(number)
-    label = np.full((grid.n_rows, grid.n_columns), -1, np.int16)
-    probability = np.full(label.shape, np.nan, np.float32)
-    label[store.cells[:, 1], store.cells[:, 0]] = prediction.label
-    probability[store.cells[:, 1], store.cells[:, 0]] = prediction.probability
-    probability[label < 0] = np.nan
-    return CellMask(
-        label=label,
-        probability=probability,
-        classes=loop.study.settings.classes,
-        patch_px0=grid.patch_px0,
-        stride_px0=grid.stride_px0,
-        width=slide.width,
-        height=slide.height,
-    )
+    classes, size = loop.study.settings.classes, (slide.width, slide.height)
+    return lay_on_grid(loop.predict(number), slide.store.cells, slide.grid, classes, size)
 
 
 def result(runs: Sequence[Run], subject: Subject, settings: dict[str, Any]) -> dict[str, Any]:

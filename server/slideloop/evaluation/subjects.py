@@ -5,19 +5,16 @@ Owns the meeting of truth and indexed patches.
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slideloop import __version__
 from slideloop.errors import InvalidInputError, TruthError
 from slideloop.evaluation.simulate import PatchTruth, Subject
 from slideloop.evaluation.tiles import read_tile_folder
 from slideloop.evaluation.truth import annotated_area, canonical_positive, read_truth
 from slideloop.evaluation.truth_cells import CellTruth, cell_labels, cell_shares
+from slideloop.features.environment import environment
 from slideloop.features.sources import TileFile, TilePatches
 from slideloop.features.workspace import slide_record
 from slideloop.masks.cells import cell_edges
@@ -32,27 +29,6 @@ if TYPE_CHECKING:
     from slideloop.features.store import FeatureStore
     from slideloop.features.workspace import IndexedSlide
     from slideloop.slides.grid import Grid
-
-
-def environment(encoder: Encoder, stores: Sequence[FeatureStore]) -> dict[str, Any]:
-    """Return what replay compares: network, device, threads, versions (algorithm.md 8)."""
-    import torch
-
-    return {
-        "slideloop": __version__,
-        "encoder": encoder.architecture.name,
-        "weights": encoder.weights.as_dict(),
-        "normalisation": stores[0].identity["normalisation"],
-        "device": encoder.device.type,
-        "dtype": "float32",
-        "n_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit_learn": version("scikit-learn"),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "machine": platform.machine(),
-        "n_cores": os.cpu_count(),
-    }
 
 
 def read_truths(
@@ -147,7 +123,7 @@ def slide_subject(
         classes=classes,
         search_slides=searched,
         query_slides=searched if query_slides is None else list(query_slides),
-        environment=environment(encoder, stores),
+        environment=environment(encoder, stores[0].identity["normalisation"]),
     )
 
 
@@ -236,5 +212,5 @@ def tile_subject(
         classes=classes,
         search_slides=[0],
         query_slides=[0],
-        environment=environment(encoder, stores),
+        environment=environment(encoder, stores[0].identity["normalisation"]),
     )

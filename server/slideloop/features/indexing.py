@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slideloop.features.growing import GrowingStore
     from slideloop.features.sources import PatchSource
     from slideloop.slides.filters import Verdict
 
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 64
 """Patches read and judged per task of the reading thread."""
+
+_SILENT = 256
+"""Patches that may be dropped one after the other before `progress` is called between batches."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def index(
     *,
     kind: str = "full",
     progress: Progress | None = None,
+    grown: GrowingStore | None = None,
 ) -> FeatureStore:
     """Embed all kept patches of a source, or open the store where that was done before.
 
@@ -97,7 +103,10 @@ def index(
         Folder of all stores; made if it is not there.
     kind : {"full", "pooled"}
     progress : callable, optional
-        Called with (grid patches looked at, all grid patches) after each batch.
+        Called with (grid patches looked at, all grid patches) after each recorded batch, and now
+        and then on glass. What it raises ends the index, which goes on from there the next time.
+    grown : GrowingStore, optional
+        Takes in each batch as soon as it is recorded, and the finished store.
 
     Raises
     ------
@@ -116,7 +125,9 @@ def index(
         with FileLock(root / f"{key.id}.lock", timeout=0):
             store = find_store(root, key.identity, kind)
             if store is None:
-                store = _write(source, encoder, normalisation, root, kind, key, progress)
+                store = _write(source, encoder, normalisation, root, kind, key, progress, grown)
+            elif grown:
+                grown.complete(store)
     except Timeout:
         raise StoreMismatchError(
             f"{source.name} is being indexed by another process.", hint="Wait until it is done."
@@ -137,6 +148,7 @@ def _write(
     kind: str,
     key: IndexingKey,
     progress: Progress | None,
+    grown: GrowingStore | None,
 ) -> FeatureStore:
     more = {**key.frozen, "details": source.details}
     begun = StoreWriter.begun(root, key.identity, kind)
@@ -145,16 +157,16 @@ def _write(
         # A moved file is the same slide; only where it was first read differs.
         more["details"] = begun["details"]
     writer = StoreWriter.open(root, key.identity, kind, more)
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(more["n_threads"])
     try:
+        if grown:
+            grown.begin(writer)
         last = writer.batches[-1] if writer.batches else None
         dropped = Counter(
             last.dropped if last else {"background": 0, "structureless": 0, "both": 0}
         )
         cells: list[tuple[int, int]] = []
         patches: list[NDArray[np.uint8]] = []
-        start = last.n_visited if last else 0
+        start = told = last.n_visited if last else 0
         for n_visited, (position, patch, verdict) in enumerate(_judged(source, start), start + 1):
             reason = _reason(verdict)
             if reason:
@@ -167,26 +179,37 @@ def _write(
                 if not (patches or writer.batches):
                     writer.discard()
                     raise _nothing_kept(source)
-                writer.append(_embed(encoder, normalisation, cells, patches), n_visited, dropped)
+                with _threads(more["n_threads"]):
+                    full, pooled = encoder.features(np.stack(patches), normalisation)
+                rows = {"cells": np.array(cells, np.int32), "pooled": pooled, "full": full}
+                writer.append(rows, n_visited, dropped)
+                if grown:
+                    grown.add(writer.batches[-1], rows["cells"], pooled)
                 cells, patches = [], []
-                if progress:
-                    progress(n_visited, source.n_cells)
+            elif n_visited - told < _SILENT:
+                continue
+            told = n_visited
+            if progress:
+                progress(n_visited, source.n_cells)
         writer.manifest["verdicts"] = dict(dropped)
         writer.manifest["n_grid"] = source.n_cells
-        return writer.finish()
+        return grown.finish(writer) if grown else writer.finish()
     finally:
-        torch.set_num_threads(threads_before)
         writer.close()
 
 
-def _embed(
-    encoder: Encoder,
-    normalisation: Normalisation,
-    cells: list[tuple[int, int]],
-    patches: list[NDArray[np.uint8]],
-) -> dict[str, NDArray[Any]]:
-    full, pooled = encoder.features(np.stack(patches), normalisation)
-    return {"cells": np.array(cells, np.int32), "pooled": pooled, "full": full}
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Embed with the number of threads that the store was begun with: the bits depend on it.
+
+    Only that: what `progress` lets in between is not to be slowed down by it.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _judged(

@@ -78,7 +78,11 @@ class FeatureStore:
         Column and row of each patch, in index order.
     pooled : memmap of float16, shape (n, channels)
     full : memmap of float16, shape (n, channels, height, width), or None in a pooled store
+    is_complete : bool
+        True: what grows while it is indexed is a `slideloop.features.growing.GrowingStore`.
     """
+
+    is_complete = True
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
@@ -94,7 +98,7 @@ class FeatureStore:
         self.full: NDArray[np.float16] | None = None
         if self.kind == "full":
             self.full = _load(folder / "full.npy", np.float16, (n, channels, height, width))
-        self._chain = _chain(self.batches)
+        self._chain = chain(self.batches)
         self._full_is_checked = False
 
     def __len__(self) -> int:
@@ -105,10 +109,7 @@ class FeatureStore:
         try:
             return self._chain[n]
         except KeyError:
-            raise StoreMismatchError(
-                f"The store {self.folder.name} has no batch that ends at {n} patches.",
-                hint="It was made in another way than the journal says; index the slide again.",
-            ) from None
+            raise no_such_prefix(self.folder.name, n) from None
 
     def features(self) -> NDArray[np.float16]:
         """Return `full`, its checksums compared once.
@@ -121,15 +122,11 @@ class FeatureStore:
             If the bytes are not the ones that were written.
         """
         if self.full is None:
-            raise StoreMismatchError(
-                f"The features of {self.manifest['name']} are stored pooled only, and this engine "
-                "trains on full ones.",
-                hint="Index the slide again with --store full, or use --engine linear.",
-            )
+            raise pooled_only(self.manifest["name"])
         if not self._full_is_checked:
             start = 0
             for batch in self.batches:
-                if _sha256(self.full[start : batch.n_kept]) != batch.full_rows:
+                if sha256_of(self.full[start : batch.n_kept]) != batch.full_rows:
                     raise _damaged(self.folder / "full.npy", f"patches from {start} on differ")
                 start = batch.n_kept
             self._full_is_checked = True
@@ -154,7 +151,7 @@ def open_store(folder: Path) -> FeatureStore:
     start = 0
     for batch in store.batches:
         end = batch.n_kept
-        if _sha256(store.cells[start:end], store.pooled[start:end]) != batch.rows:
+        if sha256_of(store.cells[start:end], store.pooled[start:end]) != batch.rows:
             raise _damaged(folder, f"patches from {start} on differ from their checksum")
         start = end
     return store
@@ -206,7 +203,7 @@ class StoreWriter:
     def begun(root: Path, identity: dict[str, Any], kind: str) -> dict[str, Any] | None:
         """Return the plan of an interrupted store, or None where there is none to go on with."""
         try:
-            plan = json.loads((_partial(root, identity, kind) / "plan.json").read_bytes())
+            plan = json.loads((partial_folder(root, identity, kind) / "plan.json").read_bytes())
         except (OSError, ValueError):
             return None
         return plan if isinstance(plan, dict) and {"n_threads", "details"} <= plan.keys() else None
@@ -229,7 +226,7 @@ class StoreWriter:
             between runs (numeric type, threads, library version): where it did, the
             interrupted store is begun anew.
         """
-        folder = _partial(root, identity, kind)
+        folder = partial_folder(root, identity, kind)
         manifest = {"schema": SCHEMA, "id": store_id(identity), "kind": kind, "identity": identity}
         writer = cls(folder, {**manifest, **more})
         plan = folder / "plan.json"
@@ -253,7 +250,7 @@ class StoreWriter:
             for name, (dtype, tail) in tails.items()
         }
         start = 0
-        for batch in self._recorded():
+        for batch in recorded_batches(self.folder):
             read = {name: file.rows(start, batch.n_kept) for name, file in self._files.items()}
             rows = {name: part for name, part in read.items() if part is not None}
             if len(rows) < len(read) or _hashes(rows) != (batch.rows, batch.full_rows):
@@ -264,20 +261,6 @@ class StoreWriter:
             file.truncate(start)
         lines = b"".join(map(_line, self.batches))
         _write_aside(self.folder / "batches.txt", lines)
-
-    def _recorded(self) -> list[Batch]:
-        """Return the batches whose lines are whole."""
-        batches: list[Batch] = []
-        path = self.folder / "batches.txt"
-        for line in path.read_bytes().splitlines() if path.exists() else []:
-            try:
-                text, digest = line.rsplit(b" ", 1)
-                if hashlib.sha256(text).hexdigest().encode() != digest:
-                    break
-                batches.append(Batch(**json.loads(text)))
-            except (ValueError, TypeError):
-                break
-        return batches
 
     def append(
         self,
@@ -331,7 +314,8 @@ class StoreWriter:
         shutil.rmtree(self.folder)
 
 
-def _partial(root: Path, identity: dict[str, Any], kind: str) -> Path:
+def partial_folder(root: Path, identity: dict[str, Any], kind: str) -> Path:
+    """Return where the store of an identity is written until it is complete."""
     return root / f"{store_id(identity)}.{kind}.partial"
 
 
@@ -389,28 +373,102 @@ def _line(batch: Batch) -> bytes:
     return text + b" " + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
+def recorded_batches(folder: Path) -> list[Batch]:
+    """Return the batches of an unfinished store whose lines are whole."""
+    batches: list[Batch] = []
+    path = folder / "batches.txt"
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            text, digest = line.rsplit(b" ", 1)
+            if hashlib.sha256(text).hexdigest().encode() != digest:
+                break
+            batches.append(Batch(**json.loads(text)))
+        except (ValueError, TypeError):
+            break
+    return batches
+
+
+def read_rows(
+    path: Path, dtype: type[np.generic], tail: tuple[int, ...], start: int, end: int
+) -> NDArray[Any] | None:
+    """Read rows of a .npy file that may still grow, whatever length its header says.
+
+    Parameters
+    ----------
+    path : Path
+        Written by `StoreWriter`; it is closed again before this returns.
+    dtype : type
+        Of its elements.
+    tail : tuple of int
+        Shape of a row.
+    start, end : int
+        Rows wanted, `end` exclusive.
+
+    Returns
+    -------
+    ndarray of shape (end - start, *tail), or None
+        None if the file ends before, or holds something else.
+    """
+    row_bytes = np.dtype(dtype).itemsize * int(np.prod(tail))
+    with path.open("rb") as file:
+        try:
+            npy.read_magic(file)
+            shape, _, found = npy.read_array_header_1_0(file)
+        except ValueError:
+            return None
+        if shape[1:] != tail or found != np.dtype(dtype):
+            return None
+        file.seek(start * row_bytes, os.SEEK_CUR)
+        data = file.read((end - start) * row_bytes)
+    if len(data) < (end - start) * row_bytes:
+        return None
+    return np.frombuffer(data, dtype).reshape(end - start, *tail)
+
+
 def _hashes(rows: dict[str, NDArray[Any]]) -> tuple[str, str]:
     return (
-        _sha256(rows["cells"], rows["pooled"]),
-        _sha256(rows["full"]) if "full" in rows else "",
+        sha256_of(rows["cells"], rows["pooled"]),
+        sha256_of(rows["full"]) if "full" in rows else "",
     )
 
 
-def _sha256(*arrays: NDArray[Any]) -> str:
+def sha256_of(*arrays: NDArray[Any]) -> str:
+    """Return the SHA-256 of the arrays' bytes, one behind the other."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _chain(batches: list[Batch]) -> dict[int, str]:
-    """Return the checksum of each prefix that ends with a batch."""
+def chain(batches: list[Batch]) -> dict[int, str]:
+    """Return the checksum of each prefix that ends with a batch, by its length."""
     checksum = hashlib.sha256(b"").hexdigest()
-    chain = {0: checksum}
+    checksums = {0: checksum}
     for batch in batches:
-        checksum = hashlib.sha256(f"{checksum}{batch.rows}".encode()).hexdigest()
-        chain[batch.n_kept] = checksum
-    return chain
+        checksum = chained(checksum, batch)
+        checksums[batch.n_kept] = checksum
+    return checksums
+
+
+def chained(checksum: str, batch: Batch) -> str:
+    """Return the checksum of a prefix and the batch behind it."""
+    return hashlib.sha256(f"{checksum}{batch.rows}".encode()).hexdigest()
+
+
+def no_such_prefix(name: str, n: int) -> StoreMismatchError:
+    """Return the error that says that no batch ends there."""
+    return StoreMismatchError(
+        f"The store {name} has no batch that ends at {n} patches.",
+        hint="It was made in another way than the journal says; index the slide again.",
+    )
+
+
+def pooled_only(name: str) -> StoreMismatchError:
+    """Return the error that says that a slide's full features were not stored."""
+    return StoreMismatchError(
+        f"The features of {name} are stored pooled only, and this engine trains on full ones.",
+        hint="Index the slide again with --store full, or use --engine linear.",
+    )
 
 
 def _load(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.features.encoders import Encoder
+    from slideloop.features.growing import GrowingStore
     from slideloop.features.sources import PatchSource
     from slideloop.features.store import FeatureStore
     from slideloop.slides.grid import Grid
-    from slideloop.slides.reader import SlideInfo
+    from slideloop.slides.reader import SlideInfo, SlideReader
 
 SAME_MPP = 0.10
 """Slides of one study whose um/px differ by more than this share are resampled (1.1)."""
@@ -106,15 +107,15 @@ class IndexedSlide:
         full : ndarray of float16, shape (n, channels, height, width), or None
             None where the store is pooled.
         """
-        patches = [self.source.read_square(square) for square in squares]
-        is_glass = [judge(patch).background for patch in patches]
-        kept = [patch for patch, glass in zip(patches, is_glass, strict=True) if not glass]
-        channels, height, width = self.store.manifest["feature_shape"]
-        full = np.zeros((0, channels, height, width), np.float16)
-        pooled = np.zeros((0, channels), np.float16)
-        if kept:
-            full, pooled = self._encoder.features(np.stack(kept), self._normalisation)
-        return is_glass, pooled, full if self.store.kind == "full" else None
+        shape = self.store.manifest["feature_shape"]
+        return embed_squares(
+            self.source,
+            squares,
+            self._encoder,
+            self._normalisation,
+            shape,
+            is_full=self.store.kind == "full",
+        )
 
     def record(self) -> dict[str, Any]:
         """Return what a study records of the slide, where it lies now."""
@@ -123,7 +124,28 @@ class IndexedSlide:
         return {**slide_record(self.store), **record}
 
 
-def slide_record(store: FeatureStore) -> dict[str, Any]:
+def embed_squares(
+    source: SlidePatches,
+    squares: Sequence[tuple[int, int, int, int]],
+    encoder: Encoder,
+    normalisation: Normalisation,
+    feature_shape: Sequence[int],
+    *,
+    is_full: bool,
+) -> tuple[list[bool], NDArray[np.float16], NDArray[np.float16] | None]:
+    """Embed squares of a slide; what is given and returned is as in `IndexedSlide.embed`."""
+    patches = [source.read_square(square) for square in squares]
+    is_glass = [judge(patch).background for patch in patches]
+    kept = [patch for patch, glass in zip(patches, is_glass, strict=True) if not glass]
+    channels, height, width = feature_shape
+    full = np.zeros((0, channels, height, width), np.float16)
+    pooled = np.zeros((0, channels), np.float16)
+    if kept:
+        full, pooled = encoder.features(np.stack(kept), normalisation)
+    return is_glass, pooled, full if is_full else None
+
+
+def slide_record(store: FeatureStore | GrowingStore) -> dict[str, Any]:
     """Return what a study records of a slide or tile folder: identity, place and size."""
     keys = ("path", "width", "height", "mpp", "n_columns", "n_rows")
     details = store.manifest["details"]
@@ -135,6 +157,39 @@ def slide_record(store: FeatureStore) -> dict[str, Any]:
         **{key: details[key] for key in keys if key in details},
         **identity,
     }
+
+
+def grid_of(info: SlideInfo, options: PatchOptions, target_mpp: float | None) -> Grid:
+    """Lay the grid on a slide.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        With the um/px that counts.
+    options : PatchOptions
+    target_mpp : float or None
+        um/px to resample to.
+
+    Raises
+    ------
+    GridError, MppNeededError
+        As `make_grid`; the message names the slide.
+    """
+    try:
+        return make_grid(
+            info.width, info.height, info.mpp, options.patch, options.stride, target_mpp
+        )
+    except (GridError, MppNeededError) as err:
+        raise type(err)(f"{info.path.name}: {err.message}", hint=err.hint) from err
+
+
+def patches_of(
+    reader: SlideReader, grid: Grid, rule: str, mark: str, mpp: float | None
+) -> SlidePatches:
+    """Return the patches of an open slide, recorded with the um/px that counts for it."""
+    source = SlidePatches(reader, grid, rule, mark)
+    source.details["mpp"] = mpp
+    return source
 
 
 class Workspace:
@@ -218,17 +273,19 @@ class Workspace:
         if target is None and info.mpp and first_mpp:
             differs = abs(info.mpp / first_mpp - 1) > SAME_MPP
             target = first_mpp if differs else None
-        try:
-            grid = make_grid(
-                info.width, info.height, info.mpp, options.patch, options.stride, target
-            )
-        except (GridError, MppNeededError) as err:
-            raise type(err)(f"{info.path.name}: {err.message}", hint=err.hint) from err
+        grid = grid_of(info, options, target)
         reader = self._readers.enter_context(open_slide(info.path, info.reader))
-        mark = fingerprint(info.path, self._fingerprints)
-        source = SlidePatches(reader, grid, options.filter, mark)
-        source.details["mpp"] = info.mpp
-        return source
+        return patches_of(reader, grid, options.filter, self.fingerprint(info.path), info.mpp)
+
+    def fingerprint(self, path: Path) -> str:
+        """Return the fingerprint of a slide file; read only if it changed since it was asked for.
+
+        Raises
+        ------
+        SlideNotFoundError, UnreadableSlideError, SlideChangedError
+            As `slideloop.slides.fingerprint.fingerprint`.
+        """
+        return fingerprint(path, self._fingerprints)
 
     def normalisation(self, spec: str, sources: Sequence[PatchSource]) -> Normalisation:
         """Return the normalisation by its name (algorithm.md 1.3), measured where it must be."""

@@ -34,6 +34,11 @@ class Features(Protocol):
     pooled: NDArray[np.float16]
     identity: dict[str, object]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all kept patches are in; a store that is being indexed grows."""
+        ...
+
     def __len__(self) -> int: ...
 
     def features(self) -> NDArray[np.float16]:
@@ -103,9 +108,16 @@ class Database:
     def __init__(self, stores: Sequence[Features]) -> None:
         self.stores = list(stores)
         for store in self.stores:
-            self._check(store)
+            self.check(store)
 
-    def _check(self, store: Features) -> None:
+    def check(self, store: Features) -> None:
+        """Refuse a store that cannot stand beside the others.
+
+        Raises
+        ------
+        NormalisationMismatchError
+            If it was made by another normalisation or encoder than the first one.
+        """
         first = self.stores[0]
         for key in ("normalisation", "encoder", "weights"):
             if store.identity.get(key) != first.identity.get(key):
@@ -123,18 +135,19 @@ class Database:
         NormalisationMismatchError
             If it was made by another normalisation or encoder than the first one.
         """
-        self._check(store)
+        self.check(store)
         self.stores.append(store)
         return len(self.stores) - 1
 
-    def complete(self, slides: Iterable[int] | None = None) -> SearchSet:
-        """Return the search set of whole slides, all of them unless told otherwise."""
+    def present(self, slides: Iterable[int] | None = None) -> SearchSet:
+        """Return all that is indexed now of slides, of every one unless told otherwise."""
         wanted = set(range(len(self.stores)) if slides is None else slides)
         return SearchSet(tuple(len(s) if i in wanted else 0 for i, s in enumerate(self.stores)))
 
     def pooled(self, search: SearchSet) -> NDArray[np.float32]:
         """Return the pooled features of a search set, shape (n, channels)."""
-        parts = [s.pooled[:n] for s, n in zip(self.stores, search.lengths, strict=True) if n]
+        # Slides that were added since the search set was taken are not in it.
+        parts = [s.pooled[:n] for s, n in zip(self.stores, search.lengths, strict=False) if n]
         return np.concatenate(parts).astype(np.float32)
 
     def pooled_of(self, refs: NDArray[np.int64]) -> NDArray[np.float32]:

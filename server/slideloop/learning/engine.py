@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from slideloop.learning.database import Database, LabelledSet, QueryFeatures, SearchSet
+    from slideloop.learning.database import (
+        Database,
+        Features,
+        LabelledSet,
+        QueryFeatures,
+        SearchSet,
+    )
+
+    Progress = Callable[[float], None]
+    """Takes the share done, 0 to 1, between two steps; what it raises ends the work."""
 
 
 class Models(Protocol):
@@ -70,6 +81,7 @@ class Engine(Protocol):
         search: SearchSet,
         n_classes: int,
         seed: int,
+        progress: Progress | None = None,
     ) -> Models:
         """Train on all labels; with fewer than two classes, nothing is trained.
 
@@ -94,6 +106,7 @@ class Engine(Protocol):
         query: QueryFeatures,
         relevant: NDArray[np.int64],
         class_idx: int,
+        progress: Progress | None = None,
     ) -> Scores:
         """Score the search set for a query (algorithm.md 3.1, 3.2).
 
@@ -109,10 +122,31 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, database: Database, slide: int, models: Models) -> NDArray[np.float64]:
-        """Return class probabilities of all patches of a slide, shape (n, n_classes).
+    def predict(
+        self,
+        store: Features,
+        n: int,
+        models: Models,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float64]:
+        """Return class probabilities of a slide's first n patches, shape (n, n_classes).
 
-        `models.has_classifier` must hold.
+        `models.has_classifier` must hold. Classes that were added to the study since the training
+        have no column.
+        """
+        ...
+
+    def to_bytes(self, models: Models) -> bytes | None:
+        """Return models as bytes to keep, or None where training again costs nothing."""
+        ...
+
+    def from_bytes(self, data: bytes) -> Models:
+        """Return the models that `to_bytes` gave; `digest` is computed anew.
+
+        Raises
+        ------
+        StoreDamagedError
+            If the bytes are not such.
         """
         ...
 

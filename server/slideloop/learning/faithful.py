@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from slideloop.errors import StoreMismatchError
+from slideloop.errors import StoreDamagedError, StoreMismatchError
 from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.heads import EMBED_BATCH, TrainingSettings, train_classifier, train_metric
 from slideloop.learning.ranking import distances, nearest_others
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.features.encoders import Encoder
-    from slideloop.learning.database import Database, LabelledSet, QueryFeatures, SearchSet
+    from slideloop.learning.database import (
+        Database,
+        Features,
+        LabelledSet,
+        QueryFeatures,
+        SearchSet,
+    )
+    from slideloop.learning.engine import Progress
 
 
 @dataclass(frozen=True)
@@ -68,19 +76,32 @@ class FaithfulEngine:
         search: SearchSet,
         n_classes: int,
         seed: int,
+        progress: Progress | None = None,
     ) -> FaithfulModels:
         """Train both heads from the pretrained one (algorithm.md 3.4)."""
         if labelled.n_classes < 2:
             return self._untrained
+        # A prediction may make way for a training between its batches, and runs without gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._train(database, labelled, n_classes, seed, progress)
+
+    def _train(
+        self,
+        database: Database,
+        labelled: LabelledSet,
+        n_classes: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> FaithfulModels:
         device = self._encoder.device
         features = torch.from_numpy(labelled.full(database)).to(device)
         labels = torch.from_numpy(labelled.all_labels()).to(device)
         weights = torch.from_numpy(labelled.weights()).to(device)
         data = (features, labels, weights, self._settings, seed)
-        metric = train_metric(self._encoder.new_head(), *data)
-        classifier = train_classifier(self._encoder.new_head(), n_classes, *data)
-        state = [*metric.state_dict().values(), *classifier.state_dict().values()]
-        return FaithfulModels(metric, classifier, digest(*(t.cpu().numpy() for t in state)))
+        first, second = _halves(progress)
+        metric = train_metric(self._encoder.new_head(), *data, first)
+        classifier = train_classifier(self._encoder.new_head(), n_classes, *data, second)
+        return FaithfulModels(metric, classifier, _digest(metric, classifier))
 
     def score(
         self,
@@ -90,6 +111,7 @@ class FaithfulEngine:
         query: QueryFeatures,
         relevant: NDArray[np.int64],
         class_idx: int,
+        progress: Progress | None = None,
     ) -> Scores:
         """Rank by Euclidean distance to the refined query."""
         trained = self._trained(models)
@@ -103,7 +125,7 @@ class FaithfulEngine:
         mean = np.asarray(np.mean(points, axis=0, dtype=np.float32))
         centre = self._unit(mean[None])[0]
         pairs = [
-            self._outputs(database, slide, n, trained)
+            self._outputs(database.stores[slide], n, trained, progress)
             for slide, n in enumerate(search.lengths)
             if n
         ]
@@ -113,13 +135,49 @@ class FaithfulEngine:
             probability = np.concatenate([_softmax(p) for _, p in pairs if p is not None])
         return Scores(distance, distance, probability)
 
-    def predict(self, database: Database, slide: int, models: Models) -> NDArray[np.float64]:
-        """Return class probabilities of all patches of a slide."""
-        _, logits = self._outputs(
-            database, slide, len(database.stores[slide]), self._trained(models)
-        )
+    def predict(
+        self,
+        store: Features,
+        n: int,
+        models: Models,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float64]:
+        """Return class probabilities of a slide's first n patches."""
+        _, logits = self._outputs(store, n, self._trained(models), progress)
         assert logits is not None
         return _softmax(logits)
+
+    def to_bytes(self, models: Models) -> bytes | None:
+        """Return both heads' parameters; None where nothing was trained."""
+        trained = self._trained(models)
+        if trained.metric is None or trained.classifier is None:
+            return None
+        buffer = io.BytesIO()
+        parts = {
+            "metric": trained.metric.state_dict(),
+            "classifier": trained.classifier.state_dict(),
+        }
+        torch.save(parts, buffer)
+        return buffer.getvalue()
+
+    def from_bytes(self, data: bytes) -> FaithfulModels:
+        """Return the heads that `to_bytes` gave, in evaluation mode."""
+        try:
+            device = self._encoder.device
+            parts = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+            metric = self._encoder.new_head()
+            metric.load_state_dict(parts["metric"])
+            weight = parts["classifier"]["1.weight"]
+            layer = nn.Linear(weight.shape[1], weight.shape[0])
+            classifier = nn.Sequential(self._encoder.new_head(), layer).to(device)
+            classifier.load_state_dict(parts["classifier"])
+        except Exception as err:  # a damaged archive makes torch stumble in any way
+            raise StoreDamagedError(
+                f"Kept models cannot be read ({err}).", hint="They are trained again."
+            ) from err
+        for head in (metric, classifier):
+            head.eval().requires_grad_(False)
+        return FaithfulModels(metric, classifier, _digest(metric, classifier))
 
     def nearest(
         self,
@@ -131,7 +189,8 @@ class FaithfulEngine:
     ) -> NDArray[np.int64]:
         """Rank by Euclidean distance in the metric model's space."""
         n = len(database.stores[slide])
-        return nearest_others(self._outputs(database, slide, n, self._trained(models))[0], k)
+        trained = self._trained(models)
+        return nearest_others(self._outputs(database.stores[slide], n, trained)[0], k)
 
     def _trained(self, models: Models | None) -> FaithfulModels:
         return models if isinstance(models, FaithfulModels) else self._untrained
@@ -152,31 +211,36 @@ class FaithfulEngine:
         return embeddings / np.maximum(norm, np.finfo(np.float32).tiny)
 
     def _outputs(
-        self, database: Database, slide: int, n: int, models: FaithfulModels
+        self, store: Features, n: int, models: FaithfulModels, progress: Progress | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return metric embeddings and logits of a slide's first n patches, in one pass."""
-        store = database.stores[slide]
         metric, logits = models.outputs.get(store.id, (None, None))
         known = 0 if metric is None else len(metric)
         if metric is None or known < n:
             # From a batch's border on, so that growing in steps gives the bits of one pass.
             start = known // EMBED_BATCH * EMBED_BATCH
             features = store.features()[start:n]
-            new = self._unit(self._embed(models.metric or self._pretrained, features))
+            first, second = _halves(progress) if models.classifier else (progress, None)
+            new = self._unit(self._embed(models.metric or self._pretrained, features, first))
             metric = new if metric is None else np.concatenate((metric[:start], new))
             if models.classifier is not None:
-                new = self._embed(models.classifier, features)
+                new = self._embed(models.classifier, features, second)
                 logits = new if logits is None else np.concatenate((logits[:start], new))
             models.outputs[store.id] = metric, logits
         return metric[:n], None if logits is None else logits[:n]
 
     @torch.inference_mode()
     def _embed(
-        self, model: nn.Module, features: NDArray[np.float16] | NDArray[np.float32]
+        self,
+        model: nn.Module,
+        features: NDArray[np.float16] | NDArray[np.float32],
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Run a model over features in batches of one shape, the last one padded."""
         parts = []
         for start in range(0, len(features), EMBED_BATCH):
+            if progress:
+                progress(start / len(features))
             part = np.asarray(features[start : start + EMBED_BATCH], np.float32)
             n = len(part)
             padded = np.zeros((EMBED_BATCH, *part.shape[1:]), np.float32)
@@ -184,6 +248,18 @@ class FaithfulEngine:
             out = model(torch.from_numpy(padded).to(self._encoder.device))
             parts.append(out[:n].float().cpu().numpy())
         return np.concatenate(parts)
+
+
+def _digest(metric: nn.Module, classifier: nn.Module) -> str:
+    state = [*metric.state_dict().values(), *classifier.state_dict().values()]
+    return digest(*(tensor.cpu().numpy() for tensor in state))
+
+
+def _halves(progress: Progress | None) -> tuple[Progress | None, Progress | None]:
+    """Split a progress between two pieces of work of one length."""
+    if progress is None:
+        return None, None
+    return (lambda share: progress(share / 2)), (lambda share: progress(0.5 + share / 2))
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -98,6 +98,7 @@ def train_metric(
     weights: torch.Tensor,
     settings: TrainingSettings,
     seed: int,
+    progress: Callable[[float], None] | None = None,
 ) -> nn.Module:
     """Train the metric model with triplet loss (paper, section 2; algorithm.md 3.6).
 
@@ -112,6 +113,8 @@ def train_metric(
     settings : TrainingSettings
     seed : int
         Of everything random in it.
+    progress : callable, optional
+        Called with the share done after each batch; what it raises ends the training.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def train_metric(
         `head`, in evaluation mode.
     """
     loss = TripletTraining(settings)
-    _fit(head, loss, features, labels, weights, settings, seed)
+    _fit(head, loss, features, labels, weights, settings, seed, progress)
     return head
 
 
@@ -131,6 +134,7 @@ def train_classifier(
     weights: torch.Tensor,
     settings: TrainingSettings,
     seed: int,
+    progress: Callable[[float], None] | None = None,
 ) -> nn.Module:
     """Train the classifier with cross-entropy (paper, section 2; algorithm.md 3.7).
 
@@ -152,7 +156,7 @@ def train_classifier(
         each = nn.functional.cross_entropy(logits, labels, reduction="none")
         return (weights * each).sum() / weights.sum()
 
-    _fit(model, loss, features, labels, weights, settings, seed)
+    _fit(model, loss, features, labels, weights, settings, seed, progress)
     return model
 
 
@@ -164,13 +168,17 @@ def _fit(
     weights: torch.Tensor,
     settings: TrainingSettings,
     seed: int,
+    progress: Callable[[float], None] | None,
 ) -> None:
     """Run all epochs; BatchNorm trains, and a batch for which there is no loss does no step."""
     optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate)
     shuffle = torch.Generator().manual_seed(seed)
     model.train()
-    for _ in range(settings.epochs):
-        for chosen in batches(len(labels), settings.batch, shuffle):
+    for epoch in range(settings.epochs):
+        parts = batches(len(labels), settings.batch, shuffle)
+        for number, chosen in enumerate(parts):
+            if progress:
+                progress((epoch + number / len(parts)) / settings.epochs)
             batch = chosen.to(features.device)
             value = loss(model(features[batch]), labels[batch], weights[batch])
             if value is None:

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slideloop.errors import StoreDamagedError
 from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.ranking import distances, nearest_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slideloop.learning.database import Database, LabelledSet, QueryFeatures, SearchSet
+    from slideloop.learning.database import (
+        Database,
+        Features,
+        LabelledSet,
+        QueryFeatures,
+        SearchSet,
+    )
+    from slideloop.learning.engine import Progress
 
 MAX_ITERATIONS = 1000
 
@@ -65,6 +73,7 @@ class LinearEngine:
         search: SearchSet,
         n_classes: int,
         seed: int,
+        progress: Progress | None = None,
     ) -> LinearModels:
         """Fit with C = 1/n on all n labels; nothing in it is random."""
         untrained = _standardisation(database.pooled(search))
@@ -101,13 +110,14 @@ class LinearEngine:
         query: QueryFeatures,
         relevant: NDArray[np.int64],
         class_idx: int,
+        progress: Progress | None = None,
     ) -> Scores:
         """Rank by the log-odds of the query's class; by distance before there is a classifier."""
         pooled = database.pooled(search)
         if isinstance(models, LinearModels) and models.has_classifier:
             logits = models.logits(pooled)
             probability = _softmax(logits)
-            if np.isfinite(logits[:, class_idx]).all():
+            if class_idx < logits.shape[1] and np.isfinite(logits[:, class_idx]).all():
                 distance = (1 - probability[:, class_idx]).astype(np.float32)
                 return Scores(-_log_odds(logits, class_idx), distance, probability)
         else:
@@ -121,10 +131,23 @@ class LinearEngine:
         distance = distances(standard.standardise(pooled), centre)
         return Scores(distance, distance, probability)
 
-    def predict(self, database: Database, slide: int, models: Models) -> NDArray[np.float64]:
-        """Return class probabilities of all patches of a slide."""
+    def predict(
+        self,
+        store: Features,
+        n: int,
+        models: Models,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float64]:
+        """Return class probabilities of a slide's first n patches."""
         assert isinstance(models, LinearModels)
-        return _softmax(models.logits(database.pooled(database.complete([slide]))))
+        return _softmax(models.logits(store.pooled[:n].astype(np.float32)))
+
+    def to_bytes(self, models: Models) -> None:
+        """Return None: a fit of some 20 ms is not kept."""
+
+    def from_bytes(self, data: bytes) -> Models:
+        """Raise, since `to_bytes` gives nothing."""
+        raise StoreDamagedError("The linear engine keeps no models.", hint="Delete the file.")
 
     def nearest(
         self,
@@ -135,7 +158,7 @@ class LinearEngine:
         k: int,
     ) -> NDArray[np.int64]:
         """Rank by the log-odds of each patch's class, as this engine ranks for a query."""
-        pooled = database.pooled(database.complete([slide]))
+        pooled = database.pooled(database.present([slide]))
         if not (isinstance(models, LinearModels) and models.has_classifier):
             from slideloop.learning.ranking import nearest_others
 

@@ -5,14 +5,19 @@ Owns the comparison of what was recorded with what comes out now (algorithm.md 8
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slideloop.errors import NotTrainedError
-from slideloop.learning.database import reference
-from slideloop.studies.journal import Journal
-from slideloop.studies.loop import Loop, SlideAccess
+from slideloop.errors import JournalError, NotTrainedError, SlideloopError
+from slideloop.learning.database import SearchSet, reference
+from slideloop.studies.areas import SlideAccess
+from slideloop.studies.drawing import prepare_query, prepare_tile, query_data, region_data
+from slideloop.studies.ground import Ground
+from slideloop.studies.journal import Event, Journal
+from slideloop.studies.loop import Loop
+from slideloop.studies.rounds import sample_round
+from slideloop.studies.trainings import TrainingInputs, run_training, training_data
 
 if TYPE_CHECKING:
     from slideloop.learning.database import Database
@@ -26,7 +31,7 @@ class Comparison:
     Attributes
     ----------
     n_rounds, n_trainings : int
-        Compared.
+        Compared, those that were undone too.
     differences : tuple of str
         One sentence each; empty if every round came out the same, bit for bit.
     """
@@ -41,9 +46,11 @@ def replay(
     database: Database,
     engine: Engine,
     slides: Sequence[SlideAccess | None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Play a study again from its queries and labels and compare every round and training.
+    """Compute every query, round and training of a study again and compare.
 
+    Each step starts from the events recorded before it and from models trained again here.
     Patches, ranks, distances, probabilities and trained parameters must be equal to the last bit;
     times, of course, are not compared.
 
@@ -56,47 +63,98 @@ def replay(
     engine : Engine
         As recorded.
     slides : sequence of SlideAccess or None
+    progress : callable, optional
+        Takes (events done, all events).
     """
-    again = Loop(Journal(journal.study, journal.events[:1]), database, engine, slides)
-    for event in journal.events[1:]:
-        _repeat(again, event.type, event.data)
-    before = [e for e in journal.events if e.type in _COMPARED]
-    after = [e for e in again.journal.events if e.type in _COMPARED]
-    differences = [
-        _difference(old.type, old.data, new.data)
-        for old, new in zip(before, after, strict=False)
-        if (old.type, old.data) != (new.type, new.data)
-    ]
-    if len(before) != len(after):
-        differences.append(f"{len(before)} steps were recorded, {len(after)} came out now.")
-    n_rounds = sum(event.type == "round_shown" for event in before)
-    n_trainings = sum(event.type == "training_done" for event in before)
-    return Comparison(n_rounds, n_trainings, tuple(differences))
+    first = Journal(journal.study, journal.events[:1])
+    again = _Again(Loop(first, Ground(database, engine, slides)))
+    for number, event in enumerate(journal.events[1:], 2):
+        again.repeat(event)
+        if progress:
+            progress(number, len(journal.events))
+    n_rounds = sum(event.type == "round_shown" for event in journal.events)
+    n_trainings = sum(event.type == "training_done" for event in journal.events)
+    return Comparison(n_rounds, n_trainings, tuple(again.differences))
 
 
-_COMPARED = ("query", "round_shown", "training_started", "training_done", "training_skipped")
+class _Again:
+    """A study as it stood before each event, with models of its own."""
 
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.differences: list[str] = []
+        self._training: tuple[Event, TrainingInputs] | None = None
 
-def _repeat(loop: Loop, type_: str, data: dict[str, Any]) -> None:
-    """Do again what came from outside; the rest must follow by itself."""
-    if type_ == "query":
-        if loop.slides[data["slide"]] is None:
-            loop.query_patch(reference(data["slide"], data["on_grid"][0]), data["label"])
+    def repeat(self, event: Event) -> None:
+        """Compute again what an event records, then go on from what was recorded."""
+        compute: Callable[[Event], dict[str, Any]] | None = getattr(self, f"_{event.type}", None)
+        if compute is not None:
+            try:
+                expected = compute(event)
+            except SlideloopError as err:
+                what = f"{event.type} ({_which(event)}) cannot be computed again"
+                self.differences.append(f"{what}: {err.message}")
+            else:
+                self._compare(event, expected)
+        self.loop.journal.events.append(event)
+        if event.type == "undo":
+            self.loop.refold()
         else:
-            x, y, width, height = data["rectangle"]
-            loop.query(data["slide"], (x, y, width, height), data["label"])
-    elif type_ == "label":
-        shown = loop.study.round
-        if shown is not None and data["patch"] in shown.shown:
-            loop.label(data["patch"], data["label"], shown.id, data.get("reader"))
-    elif type_ in ("training_started", "training_skipped") and loop.study.state == "training":
-        loop.learn()
+            self.loop.study.apply(event.type, event.data)
+
+    def _query(self, event: Event) -> dict[str, Any]:
+        data, loop = event.data, self.loop
+        x, y, width, height = data["rectangle"]
+        if loop.ground.slides[data["slide"]] is None:
+            prepared = prepare_tile(loop.ground, reference(data["slide"], data["on_grid"][0]))
+        else:
+            rectangle = x, y, width, height
+            prepared = prepare_query(loop.ground, data["slide"], rectangle, data["prefix"])
+        loop.ground.queries.keep(prepared.squares)
+        return query_data(loop.study, prepared, data["label"], loop.n_ever("query") + 1)
+
+    def _region(self, event: Event) -> dict[str, Any]:
+        data = event.data
+        loop, number = self.loop, self.loop.n_ever("region") + 1
+        drawn = data["slide"], data["label"], data["geometry"]
+        return region_data(loop.study, loop.ground, *drawn, number, data["prefix"])
+
+    def _round_shown(self, event: Event) -> dict[str, Any]:
+        inputs = self.loop.round_inputs(SearchSet(tuple(event.data["prefix"])))
+        models = self.loop.models if inputs.model_round else None
+        return sample_round(self.loop.ground, inputs, models)
+
+    def _training_started(self, event: Event) -> dict[str, Any]:
+        inputs = self.loop.training_inputs(SearchSet(tuple(event.data["prefix"])))
+        self._training = event, inputs
+        return inputs.started
+
+    def _training_done(self, event: Event) -> dict[str, Any]:
+        if self._training is None:
+            raise JournalError("It has no beginning.", hint="Take the journal from a backup.")
+        started, inputs = self._training
+        models = run_training(self.loop.ground, inputs)
+        # They stand for those recorded, in the rounds that follow.
+        self.loop.ground.models.keep(event.data["digest"], models)
+        return training_data(started, models)
+
+    def _compare(self, event: Event, expected: dict[str, Any]) -> None:
+        names = [
+            name
+            for name, value in expected.items()
+            if name != "machine" and event.data.get(name) != value
+        ]
+        if names:
+            self.differences.append(
+                f"{event.type} ({_which(event)}): {', '.join(names)} came out differently."
+            )
 
 
-def _difference(type_: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    names = [key for key in old if old.get(key) != new.get(key)]
-    place = f"round {old['round']}" if "round" in old else f"training {old.get('model_round', '')}"
-    return f"{type_} ({place.strip()}): {', '.join(names) or 'another event'} came out differently."
+def _which(event: Event) -> str:
+    for name, word in (("round", "round"), ("model_round", "training")):
+        if name in event.data:
+            return f"{word} {event.data[name]}"
+    return f"event {event.seq}"
 
 
 def restore(
@@ -112,23 +170,15 @@ def restore(
     NotTrainedError
         If the study was never trained.
     """
-    events = journal.events
-    last = max((i for i, event in enumerate(events) if event.type == "training_started"), default=0)
-    if not last:
+    loop = Loop(journal, Ground(database, engine, slides))
+    if loop.models is None:
         raise NotTrainedError(
             "The study was never trained, so it cannot predict.",
             hint="Label a round of patches of two classes first.",
         )
-    then = Loop(Journal(journal.study, events[:last]), database, engine, slides)
-    then.restore_queries()
-    models = then.train_again(events[last].data)
-    loop = Loop(journal, database, engine, slides)
-    loop.restore_queries()
-    loop.models = models
     return loop
 
 
 def is_as_recorded(loop: Loop) -> bool:
     """Say whether a restored study's models are, to the last bit, those that were trained."""
-    digests = [e.data["digest"] for e in loop.journal.events if e.type == "training_done"]
-    return loop.models is not None and bool(digests) and loop.models.digest == digests[-1]
+    return loop.is_as_recorded()

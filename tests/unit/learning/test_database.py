@@ -41,8 +41,8 @@ def test_a_search_set_is_a_prefix_of_each_slide(tmp_path: Path) -> None:
     first = write_store(tmp_path, features_of(np.zeros(7, int)), identity=identity_of("a"))
     second = write_store(tmp_path, features_of(np.zeros(5, int)), identity=identity_of("b"))
     database = Database([first, second])
-    assert database.complete().lengths == (7, 5)
-    assert database.complete([1]).lengths == (0, 5)
+    assert database.present().lengths == (7, 5)
+    assert database.present([1]).lengths == (0, 5)
     pooled = database.pooled(SearchSet((2, 3)))
     expected = np.concatenate((first.pooled[:2], second.pooled[:3])).astype(np.float32)
     assert pooled.dtype == np.float32

@@ -54,7 +54,7 @@ def standardised(pooled: NDArray[np.float16]) -> NDArray[np.float64]:
 
 
 def trained(database: Database, labelled: LabelledSet, n_classes: int = 3) -> LinearModels:
-    return LinearEngine().train(database, labelled, database.complete(), n_classes, 0)
+    return LinearEngine().train(database, labelled, database.present(), n_classes, 0)
 
 
 # Linear --------------------------------------------------------------------------------------
@@ -68,13 +68,17 @@ def test_linear_predicts_as_scikit_learn(database: Database, classes: tuple[int,
     model.fit(features[labelled.refs], labelled.labels)
     expected = np.zeros((N, 3))
     expected[:, model.classes_] = model.predict_proba(features)
-    found = LinearEngine().predict(database, 0, trained(database, labelled))
+    found = LinearEngine().predict(
+        database.stores[0], len(database.stores[0]), trained(database, labelled)
+    )
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
 
 
 def test_a_declared_class_without_labels_has_probability_zero(database: Database) -> None:
-    found = LinearEngine().predict(database, 0, trained(database, labelled_set(20, (0, 2)), 5))
+    found = LinearEngine().predict(
+        database.stores[0], len(database.stores[0]), trained(database, labelled_set(20, (0, 2)), 5)
+    )
     assert found.shape == (N, 5)
     assert (found[:, [1, 3, 4]] == 0).all()
     assert np.isfinite(found).all()
@@ -89,14 +93,16 @@ def test_squares_of_a_query_train_with_the_weight_of_one(database: Database) -> 
     single = trained(database, LabelledSet(base.refs, base.labels, ((one, 1),)))
     engine = LinearEngine()
     np.testing.assert_allclose(
-        engine.predict(database, 0, four), engine.predict(database, 0, single), atol=1e-4
+        engine.predict(database.stores[0], len(database.stores[0]), four),
+        engine.predict(database.stores[0], len(database.stores[0]), single),
+        atol=1e-4,
     )
 
 
 def test_linear_ranks_by_the_log_odds_of_the_querys_class(database: Database) -> None:
     engine, models = LinearEngine(), trained(database, labelled_set(30))
-    scores = engine.score(database, database.complete(), models, query_on(0), NO_REFS, 1)
-    probability = engine.predict(database, 0, models)[:, 1]
+    scores = engine.score(database, database.present(), models, query_on(0), NO_REFS, 1)
+    probability = engine.predict(database.stores[0], len(database.stores[0]), models)[:, 1]
     assert nearest_first(scores.key).tolist() == np.argsort(-probability, kind="stable").tolist()
     np.testing.assert_allclose(scores.distance, 1 - probability, atol=1e-6)
     log_odds = np.log(probability / (1 - probability))
@@ -113,7 +119,7 @@ def test_log_odds_keep_their_order_where_probabilities_saturate(
         np.zeros(8, np.float32), np.ones(8, np.float32), coefficients, np.zeros(2, np.float32)
     )
     scores = LinearEngine().score(
-        database, database.complete(), models, query_on(0), NO_REFS, class_idx
+        database, database.present(), models, query_on(0), NO_REFS, class_idx
     )
     first = database.stores[0].pooled[:, 0].astype(np.float64)
     assert scores.probability is not None
@@ -129,7 +135,7 @@ def test_before_a_classifier_linear_ranks_by_distance_to_query_and_relevant(
 ) -> None:
     given = None if models == "none" else trained(database, labelled_set(4, (1,)))
     relevant = np.array([4, 7, 10])
-    scores = LinearEngine().score(database, database.complete(), given, query_on(1, 2), relevant, 1)
+    scores = LinearEngine().score(database, database.present(), given, query_on(1, 2), relevant, 1)
     features = standardised(database.stores[0].pooled)
     centre = np.mean([features[[1, 2]].mean(0), *features[relevant]], axis=0)
     expected = np.linalg.norm(features - centre, axis=1)
@@ -140,7 +146,7 @@ def test_before_a_classifier_linear_ranks_by_distance_to_query_and_relevant(
 
 def test_a_query_of_an_unlabelled_class_is_ranked_by_distance(database: Database) -> None:
     models = trained(database, labelled_set(20, (0, 1)))
-    scores = LinearEngine().score(database, database.complete(), models, query_on(2), NO_REFS, 2)
+    scores = LinearEngine().score(database, database.present(), models, query_on(2), NO_REFS, 2)
     assert scores.distance[2] == pytest.approx(0, abs=1e-3)
     assert scores.probability is not None
     assert (scores.probability[:, 2] == 0).all()
@@ -158,7 +164,9 @@ def test_a_channel_that_never_fires_does_not_divide_by_zero(tmp_path: Path) -> N
     full = features_of(LABELS, (8, 2, 2))
     full[:, 3] = 0
     database = Database([write_store(tmp_path, full)])
-    found = LinearEngine().predict(database, 0, trained(database, labelled_set(20)))
+    found = LinearEngine().predict(
+        database.stores[0], len(database.stores[0]), trained(database, labelled_set(20))
+    )
     assert np.isfinite(found).all()
 
 
@@ -166,7 +174,9 @@ def test_large_float16_features_do_not_overflow(tmp_path: Path) -> None:
     full = np.clip(features_of(LABELS, (8, 2, 2)).astype(np.float32) * 20_000, 0, 65_504)
     database = Database([write_store(tmp_path, full.astype(np.float16))])
     assert database.stores[0].pooled.dtype == np.float16
-    found = LinearEngine().predict(database, 0, trained(database, labelled_set(20)))
+    found = LinearEngine().predict(
+        database.stores[0], len(database.stores[0]), trained(database, labelled_set(20))
+    )
     assert np.isfinite(found).all()
 
 
@@ -186,7 +196,7 @@ def test_linear_trains_nothing_on_one_class(database: Database) -> None:
 def test_the_nearest_of_a_linear_query_are_by_its_class(database: Database) -> None:
     engine, models = LinearEngine(), trained(database, labelled_set(30))
     nearest = engine.nearest(database, 0, models, LABELS.astype(np.int64), 10)
-    probability = engine.predict(database, 0, models)
+    probability = engine.predict(database.stores[0], len(database.stores[0]), models)
     order = np.argsort(-probability[:, LABELS[5]], kind="stable")
     assert nearest[5].tolist() == order[order != 5][:10].tolist()
     assert nearest.shape == (N, 10)
@@ -220,8 +230,8 @@ def test_faithful_ranks_by_brute_force_distances(
     squeezenet: Encoder, deep: Database, metric_distance: str, is_trained: bool
 ) -> None:
     engine = faithful(squeezenet, metric_distance=metric_distance)
-    models = engine.train(deep, labelled_set(12), deep.complete(), 3, 0) if is_trained else None
-    scores = engine.score(deep, deep.complete(), models, query_on(0), np.array([3, 6]), 0)
+    models = engine.train(deep, labelled_set(12), deep.present(), 3, 0) if is_trained else None
+    scores = engine.score(deep, deep.present(), models, query_on(0), np.array([3, 6]), 0)
     head = models.metric if models else squeezenet.new_head()
     assert head is not None
     expected = brute_force(head, deep.stores[0].features(), [0, 3, 6], metric_distance)
@@ -254,17 +264,17 @@ def test_growing_in_steps_gives_the_bits_of_one_pass(
 
 def test_faithful_predicts_what_its_classifier_says(squeezenet: Encoder, deep: Database) -> None:
     engine = faithful(squeezenet)
-    models = engine.train(deep, labelled_set(12), deep.complete(), 4, 0)
+    models = engine.train(deep, labelled_set(12), deep.present(), 4, 0)
     assert models.classifier is not None
     with torch.no_grad():
         logits = models.classifier(torch.from_numpy(deep.full_of(np.arange(N))))
-    found = engine.predict(deep, 0, models)
+    found = engine.predict(deep.stores[0], len(deep.stores[0]), models)
     assert found.shape == (N, 4)
     np.testing.assert_allclose(found, logits.double().softmax(1).numpy(), atol=1e-4)
 
 
 def test_faithful_trains_nothing_on_one_class(squeezenet: Encoder, deep: Database) -> None:
-    models = faithful(squeezenet).train(deep, labelled_set(10, (1,)), deep.complete(), 3, 0)
+    models = faithful(squeezenet).train(deep, labelled_set(10, (1,)), deep.present(), 3, 0)
     assert not models.has_metric
     assert not models.has_classifier
 
@@ -274,9 +284,9 @@ def test_faithful_refuses_a_pooled_store(squeezenet: Encoder, tmp_path: Path) ->
     database = Database([write_store(tmp_path, full, kind="pooled")])
     engine = faithful(squeezenet)
     with pytest.raises(StoreMismatchError, match="pooled only"):
-        engine.train(database, labelled_set(12), database.complete(), 3, 0)
+        engine.train(database, labelled_set(12), database.present(), 3, 0)
     with pytest.raises(StoreMismatchError, match="pooled only") as caught:
-        engine.score(database, database.complete(), None, query_on(0), NO_REFS, 0)
+        engine.score(database, database.present(), None, query_on(0), NO_REFS, 0)
     assert "--store full" in caught.value.hint
 
 
@@ -285,16 +295,16 @@ def test_faithful_refuses_a_query_that_was_embedded_pooled(
 ) -> None:
     query = QueryFeatures(NO_REFS, deep.stores[0].pooled[:2])
     with pytest.raises(StoreMismatchError, match="pooled only"):
-        faithful(squeezenet).score(deep, deep.complete(), None, query, NO_REFS, 0)
+        faithful(squeezenet).score(deep, deep.present(), None, query, NO_REFS, 0)
 
 
 def test_every_training_starts_from_the_pretrained_head(
     squeezenet: Encoder, deep: Database
 ) -> None:
     engine = faithful(squeezenet)
-    first = engine.train(deep, labelled_set(12), deep.complete(), 3, seed=1)
-    engine.train(deep, labelled_set(30), deep.complete(), 3, seed=2)
-    again = engine.train(deep, labelled_set(12), deep.complete(), 3, seed=1)
+    first = engine.train(deep, labelled_set(12), deep.present(), 3, seed=1)
+    engine.train(deep, labelled_set(30), deep.present(), 3, seed=2)
+    again = engine.train(deep, labelled_set(12), deep.present(), 3, seed=1)
     assert first.digest == again.digest
 
 
@@ -303,7 +313,7 @@ def test_faithful_models_of_another_seed_have_another_digest(
 ) -> None:
     engine = faithful(squeezenet, epochs=1)
     digests = {
-        engine.train(deep, labelled_set(12), deep.complete(), 3, seed).digest for seed in (1, 2)
+        engine.train(deep, labelled_set(12), deep.present(), 3, seed).digest for seed in (1, 2)
     }
     assert len(digests) == 2
 
@@ -312,11 +322,11 @@ def test_the_pretrained_ranking_is_not_touched_by_a_training(
     squeezenet: Encoder, deep: Database
 ) -> None:
     engine, query = faithful(squeezenet), query_on(0)
-    before = engine.score(deep, deep.complete(), None, query, NO_REFS, 0)
-    models = engine.train(deep, labelled_set(12), deep.complete(), 3, 0)
-    engine.score(deep, deep.complete(), models, query, NO_REFS, 0)
-    fresh = faithful(squeezenet).score(deep, deep.complete(), None, query, NO_REFS, 0)
-    after = engine.score(deep, deep.complete(), None, query, NO_REFS, 0)
+    before = engine.score(deep, deep.present(), None, query, NO_REFS, 0)
+    models = engine.train(deep, labelled_set(12), deep.present(), 3, 0)
+    engine.score(deep, deep.present(), models, query, NO_REFS, 0)
+    fresh = faithful(squeezenet).score(deep, deep.present(), None, query, NO_REFS, 0)
+    after = engine.score(deep, deep.present(), None, query, NO_REFS, 0)
     assert np.array_equal(before.key, after.key)
     assert np.array_equal(before.key, fresh.key)
 
@@ -341,8 +351,8 @@ def test_two_slides_are_ranked_together(squeezenet: Encoder, tmp_path: Path) -> 
     both = Database(stores)
     together = Database([write_store(tmp_path, full)])
     engine, other = faithful(squeezenet), faithful(squeezenet)
-    split = engine.score(both, both.complete(), None, query_on(0), NO_REFS, 0)
-    whole = other.score(together, together.complete(), None, query_on(0), NO_REFS, 0)
+    split = engine.score(both, both.present(), None, query_on(0), NO_REFS, 0)
+    whole = other.score(together, together.present(), None, query_on(0), NO_REFS, 0)
     np.testing.assert_allclose(split.distance, whole.distance, atol=1e-6)
 
 

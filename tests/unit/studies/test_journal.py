@@ -121,7 +121,7 @@ def rehashed(line: bytes, **changes: Any) -> bytes:
 def test_a_change_with_a_new_hash_breaks_the_line_after_it(tmp_path: Path) -> None:
     lines = lines_of(sample())
     lines[2] = rehashed(lines[2], data={"patch": "a", "label": "Normal"})
-    with pytest.raises(JournalError, match=r"Line 4 .* does not follow the line before it"):
+    with pytest.raises(JournalError, match=r"Line 4 .* does not follow the one before it"):
         read_journal(written(tmp_path / "j", lines))
 
 

@@ -25,7 +25,6 @@ from tests.synthetic_stores import features_of, identity_of, write_store
 
 from slideloop.errors import (
     ClassRefusedError,
-    NotInRoundError,
     NotTrainedError,
     OnGlassError,
     OutsideSlideError,
@@ -33,11 +32,13 @@ from slideloop.errors import (
     QueryNotRelevantError,
     StaleRoundError,
     StudyStateError,
+    UnknownPatchError,
 )
 from slideloop.features.store import FeatureStore
 from slideloop.features.workspace import IndexedSlide
 from slideloop.learning.database import Database, reference
 from slideloop.learning.linear import LinearEngine
+from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Journal, new_id
 from slideloop.studies.loop import Loop, create_study
 
@@ -108,7 +109,7 @@ def test_the_study_is_the_fold_of_its_journal(store: FeatureStore) -> None:
     answer_one = next(iter(loop.study.round.shown)) if loop.study.round else ""
     assert loop.study.round is not None
     loop.label(answer_one, "unsure", loop.study.round.id)
-    again = Loop(loop.journal, loop.database, LinearEngine(), [None]).study
+    again = Loop(loop.journal, Ground(loop.ground.database, LinearEngine(), [None])).study
     live = vars(copy.deepcopy(loop.study))
     folded = vars(again)
     for sessions in (live["sessions"], folded["sessions"]):
@@ -161,7 +162,7 @@ def test_what_is_refused_leaves_no_event(store: FeatureStore) -> None:
     before = types_of(loop)
     for error, arguments in (
         (StaleRoundError, (patch, "Tumor", "another")),
-        (NotInRoundError, ("no patch", "Tumor", current.id)),
+        (UnknownPatchError, ("no patch", "Tumor", current.id)),
         (ClassRefusedError, (patch, "Stroma", current.id)),
     ):
         with pytest.raises(error):
@@ -200,7 +201,7 @@ def test_a_round_without_a_trainable_label_trains_nothing_and_keeps_the_models(
     assert models is not None and models.has_classifier
     answer(loop, lambda ref: name)
     loop.learn()
-    assert types_of(loop)[-2:] == ["training_skipped", "round_shown"]
+    assert types_of(loop)[-2:] == ["label", "round_shown"]
     assert loop.models is models
     assert loop.study.n_trainings == 1
     assert shown_rounds(loop)[-1]["model_round"] == 1
@@ -311,7 +312,7 @@ class WatchedEngine(LinearEngine):
 def watched(store: FeatureStore, **more: Any) -> tuple[Loop, WatchedEngine]:
     loop = loop_on(store, **more)
     engine = WatchedEngine()
-    loop.engine = engine
+    loop.ground.engine = engine
     return loop, engine
 
 
@@ -361,9 +362,8 @@ def test_a_study_plays_to_its_last_patch_and_is_exhausted(tmp_path: Path) -> Non
     small = write_store(tmp_path, features_of(TRUTH[:10], (8, 2, 2)))
     loop = loop_on(small, rounds=5)
     play_session(loop, TUMOR[0])
-    assert [len(places) for places in place_lists(loop)] == [4, 4, 1]
+    assert [len(places) for places in place_lists(loop)] == [4, 4, 1, 0]
     assert loop.study.state == "exhausted"
-    assert types_of(loop)[-1] == "exhausted"
     before = types_of(loop)
     with pytest.raises(PoolExhaustedError) as caught:
         loop.query_patch(TUMOR[1], "Tumor")
@@ -385,7 +385,7 @@ def test_only_search_slides_are_shown(tmp_path: Path) -> None:
     ]
     journal = Journal(new_id())
     create_study(journal, settings_of(), [record_of(s) for s in stores], search_slides=[1])
-    loop = Loop(journal, Database(stores), LinearEngine(), [None, None])
+    loop = Loop(journal, Ground(Database(stores), LinearEngine(), [None, None]))
     loop.query_patch(reference(0, TUMOR[0]), "Tumor")
     answer(loop)
     loop.learn()
@@ -401,7 +401,7 @@ def test_only_search_slides_are_shown(tmp_path: Path) -> None:
 def on_slide(indexed_slide: IndexedSlide) -> Loop:
     journal = Journal(new_id())
     create_study(journal, settings_of(), [indexed_slide.record()])
-    return Loop(journal, Database([indexed_slide.store]), LinearEngine(), [indexed_slide])
+    return Loop(journal, Ground(Database([indexed_slide.store]), LinearEngine(), [indexed_slide]))
 
 
 def kept_cells(slide: IndexedSlide) -> NDArray[np.bool_]:
@@ -455,7 +455,7 @@ def test_a_query_smaller_than_a_patch_becomes_the_square_around_its_centre(
     assert event["squares"] == [[x + 20, y, side, side]]
     assert event["on_grid"] == []
     assert event["covered"] == event["given"] == places_of(indexed_slide, [(column, row)])
-    assert on_slide.study.n_query_labels() == 1
+    assert on_slide.study.n_given("query") == 1
 
 
 def test_a_small_query_in_the_middle_of_a_patch_is_that_patch(
@@ -500,7 +500,7 @@ def test_squares_off_the_grid_train_as_one_sample(
         return train(*arguments)
 
     engine.train = watch  # type: ignore[method-assign]
-    on_slide.engine = engine
+    on_slide.ground.engine = engine
     on_slide.query(0, (x + 48, y + 10, 2 * side, side), "Tumor")
     assert len(query_event(on_slide)["squares"]) == 2
     n_given = len(query_event(on_slide)["given"])
@@ -524,7 +524,7 @@ def test_of_many_covered_patches_16_are_given_and_all_leave_the_search_set(
     assert len(event["given"]) == 16
     assert all(place in part for place, part in zip(event["given"], parts, strict=True))
     assert set(covered) <= on_slide.study.gone
-    assert on_slide.study.n_query_labels() == 16
+    assert on_slide.study.n_given("query") == 16
     assert shown_rounds(on_slide)[0]["n_pool"] == len(indexed_slide.store) - len(covered)
     assert len(event["squares"]) + len(event["on_grid"]) <= 16
 

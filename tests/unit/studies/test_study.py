@@ -13,9 +13,11 @@ from slideloop.errors import (
     QueryNotRelevantError,
     StaleRoundError,
     StudyStateError,
+    UnknownPatchError,
 )
 from slideloop.learning.database import reference
-from slideloop.studies.study import Settings, Study
+from slideloop.studies.settings import Settings
+from slideloop.studies.study import Study
 
 CLASSES = ("Tumor", "Normal")
 
@@ -28,6 +30,7 @@ def created(**more: Any) -> Study:
     study = Study()
     data = {
         "id": "s",
+        "name": "a study",
         "settings": settings_of(**more).as_dict(),
         "slides": [{"id": "a"}, {"id": "b"}],
         "search_slides": [0, 1],
@@ -47,6 +50,7 @@ def query(study: Study, label: str = "Tumor", session: str = "q1", **more: Any) 
         "squares": [[5, 5, 96, 96]],
         "squares_sha256": "",
         "covered": [3, 4],
+        "cells": [],
         "given": [4],
     }
     study.apply("query", {**data, **more})
@@ -92,7 +96,7 @@ def test_a_query_gives_labels_and_takes_what_it_covers_from_the_search_set() -> 
     assert set(study.labels) == {reference(0, 4)}
     assert study.labels[reference(0, 4)].source == "query"
     assert study.session.squares_at == ((5, 5, 96, 96),)
-    assert study.n_query_labels() == 1
+    assert study.n_given("query") == 1
     assert study.n_labels() == {"Tumor": 0, "Normal": 0, "unsure": 0, "exclude": 0}
 
 
@@ -127,22 +131,42 @@ def test_the_newest_label_counts_while_the_round_is_open() -> None:
     assert study.n_labels()["Tumor"] == 0
 
 
-@pytest.mark.parametrize("event", ["training_done", "training_skipped"])
-def test_after_its_last_round_a_session_is_over(event: str) -> None:
+def train(study: Study, model_round: int) -> None:
+    study.apply("training_started", {"model_round": model_round})
+    finish_training(study, model_round)
+
+
+def finish_training(study: Study, model_round: int) -> None:
+    data = {"model_round": model_round, "digest": "d", "classifier": True, "started": 1}
+    study.apply("training_done", data)
+
+
+def test_after_its_last_round_a_session_is_over() -> None:
     study = labelled_round()
-    study.apply(event, {"model_round": 1})
+    train(study, 1)
     assert study.state == "training"
     show(study, 2, first=30)
     label(study, "p30", "Tumor", "r2")
     label(study, "p31", "Tumor", "r2")
-    study.apply(event, {"model_round": 2})
+    assert study.state == "training"
+    train(study, 2)
     assert study.state == "session_over"
-    assert study.n_trainings == (2 if event == "training_done" else 0)
+    assert study.n_trainings == 2
+
+
+def test_a_last_round_of_unsure_answers_ends_the_session_without_a_training() -> None:
+    study = created(rounds=1)
+    query(study)
+    show(study)
+    label(study, "p20", "unsure")
+    label(study, "p21", "unsure")
+    assert study.state == "session_over"
+    assert not study.is_training_wanted
 
 
 def test_an_exhausted_study_shows_nothing() -> None:
     study = labelled_round()
-    study.apply("exhausted", {"session": "q1", "round": 2})
+    study.apply("round_shown", {"session": "q1", "round": 2, "round_id": "r2", "patches": []})
     assert study.state == "exhausted"
     assert study.round is None
 
@@ -164,7 +188,6 @@ def test_events_of_unknown_types_change_nothing() -> None:
     study = labelled_round()
     before = vars(study).copy()
     study.apply("exported", {"path": "x"})
-    study.apply("prediction", {})
     assert vars(study) == before
 
 
@@ -192,14 +215,111 @@ def test_trainable_labels_come_by_reference() -> None:
     assert idx.tolist() == [0, 0, 1]
 
 
-def test_a_round_of_answers_that_do_not_train_is_known() -> None:
+def test_a_round_of_answers_that_do_not_train_asks_for_no_training() -> None:
     study = created()
     query(study)
     show(study)
     label(study, "p20", "unsure")
-    assert not study.has_trainable_answer()
-    label(study, "p21", "Normal")
-    assert study.has_trainable_answer()
+    label(study, "p21", "exclude")
+    assert not study.is_training_wanted
+    assert study.is_show_wanted
+
+
+def test_labels_of_a_round_closed_by_a_query_train_with_the_next_one() -> None:
+    study = created()
+    query(study)
+    show(study)
+    label(study, "p20", "Normal")
+    query(study, session="q2", on_grid=[5], covered=[5], given=[5])
+    show(study, 1, first=30)
+    label(study, "p30", "unsure")
+    label(study, "p31", "unsure")
+    assert study.is_training_wanted
+
+
+def test_a_training_cut_off_is_wanted_again() -> None:
+    study = labelled_round()
+    study.apply("training_started", {"model_round": 1})
+    assert study.is_training_wanted
+    study.apply("training_started", {"model_round": 1})
+    finish_training(study, 1)
+    assert not study.is_training_wanted
+
+
+def region(study: Study, places: list[int], name: str = "Normal", **more: Any) -> None:
+    data = {"slide": 0, "label": name, "places": places, "cells": [], "train": places[:1]}
+    study.apply("region", {**data, "train_now": False, **more})
+
+
+def test_a_region_gives_labels_of_which_some_train() -> None:
+    study = created()
+    region(study, [10, 11])
+    assert study.state == "new"
+    assert study.n_given("region") == 2
+    assert study.trainable()[0].tolist() == [reference(0, 10)]
+    assert {reference(0, 10), reference(0, 11)} <= study.gone
+    assert study.n_labels()["Normal"] == 0
+
+
+def test_a_region_labels_the_patches_of_the_open_round_that_it_covers() -> None:
+    study = created()
+    query(study)
+    show(study)
+    label(study, "p21", "Tumor")
+    assert study.state == "labelling"
+    region(study, [20, 50])
+    assert study.state == "training"
+    assert study.labels[reference(0, 20)].source == "region"
+
+
+def test_a_region_changes_a_label_of_a_closed_round() -> None:
+    study = labelled_round()
+    region(study, [20], "Normal")
+    assert study.labels[reference(0, 20)].name == "Normal"
+    assert study.n_labels()["Tumor"] == 0
+
+
+def test_a_region_can_ask_for_a_training_while_its_round_stays_open() -> None:
+    study = created()
+    query(study)
+    show(study)
+    region(study, [50], train_now=True)
+    assert study.is_training_wanted
+    assert study.state == "labelling"
+
+
+def test_a_region_during_a_training_is_trained_by_the_next_one() -> None:
+    study = labelled_round()
+    study.apply("training_started", {"model_round": 1})
+    region(study, [50], train_now=True)
+    finish_training(study, 1)
+    assert study.is_training_wanted
+    train(study, 2)
+    assert not study.is_training_wanted
+
+
+def test_an_added_slide_is_searched_where_all_were() -> None:
+    study = created()
+    study.apply("slide_added", {"slide": {"id": "c"}})
+    assert study.search_slides == [0, 1, 2]
+    study.apply("settings", {"search_slides": [2]})
+    study.apply("slide_added", {"slide": {"id": "d"}})
+    assert study.search_slides == [2]
+
+
+def test_an_exhausted_study_looks_again_when_a_slide_is_added() -> None:
+    study = labelled_round()
+    study.apply("round_shown", {"session": "q1", "round": 2, "round_id": "r2", "patches": []})
+    study.apply("slide_added", {"slide": {"id": "c"}})
+    train(study, 1)
+    assert study.is_show_wanted
+
+
+def test_settings_change_and_classes_are_added_behind() -> None:
+    study = created()
+    study.apply("settings", {"name": "other", "k": 9, "add_classes": ["Stroma"], "archived": True})
+    assert (study.name, study.settings.k, study.archived) == ("other", 9, True)
+    assert study.settings.classes == ("Tumor", "Normal", "Stroma")
 
 
 def second_round(**more: Any) -> Study:
@@ -209,7 +329,7 @@ def second_round(**more: Any) -> Study:
     show(study)
     label(study, "p20", "Tumor")
     label(study, "p21", "Normal")
-    study.apply("training_done", {"model_round": 1})
+    train(study, 1)
     show(study, 2, first=30)
     label(study, "p30", "Normal", "r2")
     label(study, "p31", "Tumor", "r2")
@@ -251,8 +371,8 @@ def test_a_label_for_a_round_that_is_complete_is_stale() -> None:
         labelled_round().check_label("p20", "Normal", "r1")
 
 
-def test_a_label_before_any_query_is_stale() -> None:
-    with pytest.raises(StaleRoundError):
+def test_a_label_before_any_query_is_of_no_patch() -> None:
+    with pytest.raises(UnknownPatchError):
         created().check_label("p20", "Tumor", "r1")
 
 
@@ -260,8 +380,16 @@ def test_a_patch_that_is_not_shown_is_refused() -> None:
     study = created()
     query(study)
     show(study)
-    with pytest.raises(NotInRoundError, match="p99") as caught:
+    with pytest.raises(UnknownPatchError, match="p99") as caught:
         study.check_label("p99", "Tumor", "r1")
+    assert caught.value.code == "unknown_patch"
+
+
+def test_a_patch_of_another_round_is_refused() -> None:
+    study = second_round()
+    show(study, 3, first=40)
+    with pytest.raises(NotInRoundError, match="p20") as caught:
+        study.check_label("p20", "Tumor", "r3")
     assert caught.value.code == "not_in_round"
 
 
