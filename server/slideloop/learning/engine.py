@@ -70,9 +70,18 @@ class Scores:
 
 
 class Engine(Protocol):
-    """Learns from labels and ranks by a query."""
+    """Learns from labels and ranks by a query.
+
+    Attributes
+    ----------
+    name : str
+    is_quick : bool
+        Whether its steps are over before anybody notices: they may run inside another study's
+        training, and draw nothing from PyTorch's random numbers.
+    """
 
     name: str
+    is_quick: bool
 
     def train(
         self,

@@ -63,6 +63,7 @@ class FaithfulEngine:
     """
 
     name = "faithful"
+    is_quick = False
 
     def __init__(self, encoder: Encoder, settings: TrainingSettings) -> None:
         self._encoder, self._settings = encoder, settings

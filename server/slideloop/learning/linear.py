@@ -65,6 +65,7 @@ class LinearEngine:
     """Trains nothing above the backbone; a round is a fit and one matrix product."""
 
     name = "linear"
+    is_quick = True
 
     def train(
         self,

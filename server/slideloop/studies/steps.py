@@ -100,9 +100,14 @@ class Steps:
         if self.loop.is_due("show"):
             self._worker.submit(SHOW, (study, "show"), self._guarded(self._show))
         if self.loop.is_due("train"):
-            self._worker.submit(TRAIN, (study, "train"), self._guarded(self._train))
+            self._worker.submit(self._priority(TRAIN), (study, "train"), self._guarded(self._train))
         if self._wanted:
-            self._worker.submit(PREDICT, (study, "predict"), self._guarded(self._predict))
+            priority = self._priority(PREDICT)
+            self._worker.submit(priority, (study, "predict"), self._guarded(self._predict))
+
+    def _priority(self, usual: int) -> int:
+        """Return the priority of a step: what is quick does not wait for what is long."""
+        return SHOW if self.loop.ground.engine.is_quick else usual
 
     def _guarded(self, step: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
