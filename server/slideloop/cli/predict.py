@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("study")
 @click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -44,19 +44,23 @@ if TYPE_CHECKING:
 @common_options
 @json_option
 def command(
-    settings: Settings, study: Path, slides: tuple[Path, ...], form: str, kind: str, out: Path,
+    settings: Settings, study: str, slides: tuple[Path, ...], form: str, kind: str, out: Path,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Write masks of SLIDES by STUDY, the .ndjson journal that `simulate` left.
+    """Write masks of SLIDES by STUDY.
+
+    STUDY is a study of the workspace, by its id, the first eight or more characters of it, or its
+    name; or a .ndjson journal that `study export` or `simulate` wrote.
 
     The slides are cut, normalised and embedded as the study's were; give the same --weights.
     """
     from slideloop.cli.studies import open_study
+    from slideloop.cli.study_names import find_study
     from slideloop.evaluation import outputs
     from slideloop.studies.replay import is_as_recorded, restore
 
     outputs.prepare(out)
-    opened = open_study(study, settings)
+    opened = open_study(find_study(study, settings.workspace), settings)
     own = [opened.slide(source) for source in opened.sources]
     further = opened.open_further(slides, settings.assume_mpp)
     # A study's own slide keeps its given labels; any other comes behind the study's.
@@ -94,7 +98,8 @@ def _find(
         if slide.source.identity == source.identity:
             return number, slide
     slide = opened.slide(source)
-    return loop.database.add(slide.store), slide
+    loop.ground.add_slide(slide.store, slide)
+    return len(loop.ground.slides) - 1, slide
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""From a study's journal file back to a living study: its slides, features and engine.
+"""From a study's journal back to a living study: its slides, features and engine.
 
 Shared by `predict` and `study`; owns no words of its own on the terminal.
 """
@@ -16,15 +16,17 @@ from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
 from slideloop.learning.database import Database
 from slideloop.learning.engines import create_engine
 from slideloop.learning.heads import TrainingSettings
-from slideloop.studies.journal import Journal, read_journal
+from slideloop.studies.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slideloop.cli.study_names import FoundStudy
     from slideloop.features.encoders import Encoder
     from slideloop.features.sources import SlidePatches
     from slideloop.learning.engine import Engine
     from slideloop.settings import Settings
+    from slideloop.studies.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class OpenStudy:
     normalisation : Normalisation
     engine : Engine
     sources : list of SlidePatches
-        Of the study's slides.
+        Of the study's slides, those added later too.
     kind : str
         Of the stores: the engine decides.
     """
@@ -70,19 +72,17 @@ class OpenStudy:
         return Database([slide.store for slide in slides])
 
 
-def open_study(path: Path, settings: Settings) -> OpenStudy:
-    """Read a study's journal, open its slides, and load the encoder it was made with.
+def open_study(found: FoundStudy, settings: Settings) -> OpenStudy:
+    """Open a study's slides, and load the encoder it was made with.
 
     Raises
     ------
-    JournalError
-        If the journal does not hold.
     WeightsError
         If the weights given are not the study's.
     StoreMismatchError
         If a slide is not the one that was recorded, or the study is one of tiles.
     """
-    journal = read_journal(path)
+    journal = found.journal
     created = journal.events[0].data
     made = created["environment"]
     if "grid" not in created["slides"][0]:
@@ -100,10 +100,11 @@ def open_study(path: Path, settings: Settings) -> OpenStudy:
     mean, std = made["normalisation"]
     workspace = open_workspace(settings.workspace)
     sources: list[SlidePatches] = []
-    for record in created["slides"]:
+    for record in Study.of(journal.events).slides:
         like = sources[0] if sources else None
         options = _options(record, assume_mpp=record["mpp"])
-        [source] = workspace.open_slides([Path(record["path"])], options, like)
+        path = found.paths.get(record["id"], Path(record["path"]))
+        [source] = workspace.open_slides([path], options, like)
         sources.append(source)
         if source.identity["fingerprint"] != record["fingerprint"]:
             raise StoreMismatchError(

@@ -52,7 +52,7 @@ class GrowingStore:
     identity : dict
         What the features are a pure function of.
     kind : {"full", "pooled"}
-        What is indexed if there is nothing yet; a finished full store serves for "pooled".
+        What is being indexed; a finished store of either kind is used as it is.
     name : str
         Of the slide.
     details : dict
@@ -120,7 +120,8 @@ class GrowingStore:
         self._chain = chain([])
         self._buffers: tuple[NDArray[np.int32], NDArray[np.float16]] = (self.cells, self.pooled)
         self._files = threading.RLock()
-        finished = find_store(root, identity, kind)
+        # Rather a finished pooled store than the beginning of a full one.
+        finished = find_store(root, identity, "pooled")
         if finished is not None:
             self.complete(finished)
         else:
@@ -199,6 +200,7 @@ class GrowingStore:
         """
         if self.is_complete:
             return
+        self.kind, self.folder = writer.manifest["kind"], writer.folder
         self._n_fed = self._n_on_disk = 0
         for batch in writer.batches:
             cells, pooled = self._read(self._n_on_disk, batch.n_kept)

@@ -126,7 +126,7 @@ def index(
             store = find_store(root, key.identity, kind)
             if store is None:
                 store = _write(source, encoder, normalisation, root, kind, key, progress, grown)
-            elif grown:
+            elif grown is not None:
                 grown.complete(store)
     except Timeout:
         raise StoreMismatchError(
@@ -158,7 +158,7 @@ def _write(
         more["details"] = begun["details"]
     writer = StoreWriter.open(root, key.identity, kind, more)
     try:
-        if grown:
+        if grown is not None:
             grown.begin(writer)
         last = writer.batches[-1] if writer.batches else None
         dropped = Counter(
@@ -183,7 +183,7 @@ def _write(
                     full, pooled = encoder.features(np.stack(patches), normalisation)
                 rows = {"cells": np.array(cells, np.int32), "pooled": pooled, "full": full}
                 writer.append(rows, n_visited, dropped)
-                if grown:
+                if grown is not None:
                     grown.add(writer.batches[-1], rows["cells"], pooled)
                 cells, patches = [], []
             elif n_visited - told < _SILENT:
@@ -193,7 +193,7 @@ def _write(
                 progress(n_visited, source.n_cells)
         writer.manifest["verdicts"] = dict(dropped)
         writer.manifest["n_grid"] = source.n_cells
-        return grown.finish(writer) if grown else writer.finish()
+        return grown.finish(writer) if grown is not None else writer.finish()
     finally:
         writer.close()
 

@@ -305,6 +305,15 @@ class Workspace:
         normalisation: Normalisation,
         kind: str,
         progress: Callable[[int, int], None] | None = None,
+        grown: GrowingStore | None = None,
     ) -> FeatureStore:
         """Index a source into the workspace; see `slideloop.features.indexing.index`."""
-        return index(source, encoder, normalisation, self.features, kind=kind, progress=progress)
+        return index(
+            source,
+            encoder,
+            normalisation,
+            self.features,
+            kind=kind,
+            progress=progress,
+            grown=grown,
+        )

@@ -50,6 +50,29 @@ class PreparedQuery:
     prefix: int
 
 
+@dataclass(frozen=True)
+class PreparedRegion:
+    """A region, its patches found.
+
+    Attributes
+    ----------
+    slide : int
+    geometry : dict
+        As it was drawn.
+    area : Area
+    placed : list of [int, int]
+        Column and row of `area.places`.
+    prefix : int
+        Patches of the slide that were indexed then.
+    """
+
+    slide: int
+    geometry: dict[str, Any]
+    area: Area
+    placed: list[list[int]]
+    prefix: int
+
+
 def prepare_query(
     ground: Ground, slide: int, rectangle: Rectangle, prefix: int | None = None
 ) -> PreparedQuery:
@@ -130,28 +153,18 @@ def query_data(study: Study, prepared: PreparedQuery, label: str, number: int) -
     }
 
 
-def region_data(
-    study: Study,
-    ground: Ground,
-    slide: int,
-    label: str,
-    geometry: dict[str, Any],
-    number: int,
-    prefix: int | None = None,
-) -> dict[str, Any]:
-    """Return what is recorded of a region.
+def prepare_region(
+    ground: Ground, slide: int, geometry: dict[str, Any], prefix: int | None = None
+) -> PreparedRegion:
+    """Find a region's patches.
 
     Parameters
     ----------
-    study : Study
     ground : Ground
     slide : int
         Number of the slide in the study.
-    label : str
     geometry : dict
         GeoJSON Polygon or MultiPolygon, level-0 pixels.
-    number : int
-        Of the study's regions, those undone counted, from 1 on.
     prefix : int, optional
         How much of the slide's index counts; None: all that is there.
 
@@ -162,16 +175,30 @@ def region_data(
     indexed = ground.indexed(slide, prefix)
     area = region_area(ground.access(slide), indexed, geometry)
     cells = ground.database.stores[slide].cells[area.places]
-    record = study.slides[slide]
+    return PreparedRegion(slide, geometry, area, cells.tolist(), indexed.n)
+
+
+def region_data(study: Study, prepared: PreparedRegion, label: str, number: int) -> dict[str, Any]:
+    """Return what is recorded of a region.
+
+    Parameters
+    ----------
+    study : Study
+    prepared : PreparedRegion
+    label : str
+    number : int
+        Of the study's regions, those undone counted, from 1 on.
+    """
+    area, record = prepared.area, study.slides[prepared.slide]
     return {
-        "slide": slide,
+        "slide": prepared.slide,
         "label": label,
-        "geometry": geometry,
-        "patches": [id_of_patch(record, column, row) for column, row in cells.tolist()],
+        "geometry": prepared.geometry,
+        "patches": [id_of_patch(record, column, row) for column, row in prepared.placed],
         "places": area.places,
         "cells": [list(cell) for cell in area.cells],
         "train": _spread(area.places, MOST_OF_REGION, study.seed_of("region", number)),
-        "prefix": indexed.n,
+        "prefix": prepared.prefix,
     }
 
 

@@ -18,7 +18,7 @@ from slideloop.errors import (
     NotTrainedError,
     UnknownSlideError,
 )
-from slideloop.studies.drawing import PreparedQuery, prepare_query
+from slideloop.studies.drawing import PreparedQuery, prepare_query, prepare_region
 from slideloop.studies.ground import LEAST_TO_START
 from slideloop.studies.ledger import StoredJournal
 from slideloop.studies.loop import not_trained
@@ -240,10 +240,17 @@ class LiveStudy:
         ------
         UnknownSlideError, ClassRefusedError, GeometryError, OutsideSlideError, OnGlassError
         """
+        known = first_answer(self._ledger, self.id, request)
+        if known is not None:
+            return known
+        with self.lock:
+            number = self._number(slide)
+            self.study.check_answer(_nfc(label))
+        prepared = prepare_region(self._ground, number, geometry)
 
         def take() -> Answer:
             event = self._loop.region(
-                self._number(slide), _nfc(label), geometry, train, request.reader, request.event_id
+                prepared, _nfc(label), train, request.reader, request.event_id
             )
             return Answer(
                 200,

@@ -14,6 +14,7 @@ from slideloop.errors import NotTrainedError, StudyStateError
 from slideloop.learning.database import place_of, slide_of
 from slideloop.studies.drawing import (
     PreparedQuery,
+    PreparedRegion,
     prepare_query,
     prepare_tile,
     query_data,
@@ -176,9 +177,8 @@ class Loop:
 
     def region(
         self,
-        slide: int,
+        prepared: PreparedRegion,
         label: str,
-        geometry: dict[str, Any],
         train_now: bool,
         reader: str | None = None,
         event_id: str | None = None,
@@ -187,23 +187,19 @@ class Loop:
 
         Parameters
         ----------
-        slide : int
-            Number of the slide in the study.
+        prepared : PreparedRegion
         label : str
             A class, `unsure` or `exclude`.
-        geometry : dict
-            GeoJSON Polygon or MultiPolygon, level-0 pixels.
         train_now : bool
             Train at once, not with the next round.
         reader, event_id : str, optional
 
         Raises
         ------
-        ClassRefusedError, GeometryError, OutsideSlideError, OnGlassError
+        ClassRefusedError
         """
         self.study.check_answer(label)
-        number = self.n_ever("region") + 1
-        data = region_data(self.study, self.ground, slide, label, geometry, number)
+        data = region_data(self.study, prepared, label, self.n_ever("region") + 1)
         more = {"train_now": train_now, "reader": reader, "event_id": event_id}
         return self.record("region", {**data, **more}, event_id)
 

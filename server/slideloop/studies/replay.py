@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from slideloop.errors import JournalError, NotTrainedError, SlideloopError
 from slideloop.learning.database import SearchSet, reference
 from slideloop.studies.areas import SlideAccess
-from slideloop.studies.drawing import prepare_query, prepare_tile, query_data, region_data
+from slideloop.studies.drawing import (
+    prepare_query,
+    prepare_region,
+    prepare_tile,
+    query_data,
+    region_data,
+)
 from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Event, Journal
 from slideloop.studies.loop import Loop
@@ -115,9 +121,9 @@ class _Again:
 
     def _region(self, event: Event) -> dict[str, Any]:
         data = event.data
-        loop, number = self.loop, self.loop.n_ever("region") + 1
-        drawn = data["slide"], data["label"], data["geometry"]
-        return region_data(loop.study, loop.ground, *drawn, number, data["prefix"])
+        loop = self.loop
+        prepared = prepare_region(loop.ground, data["slide"], data["geometry"], data["prefix"])
+        return region_data(loop.study, prepared, data["label"], loop.n_ever("region") + 1)
 
     def _round_shown(self, event: Event) -> dict[str, Any]:
         inputs = self.loop.round_inputs(SearchSet(tuple(event.data["prefix"])))

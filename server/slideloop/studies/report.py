@@ -132,28 +132,32 @@ def _rounds(events: Sequence[Event], count: Iterable[Event]) -> list[dict[str, A
     """Return the rounds that showed patches, in order, with the labels that they got."""
     waited = _waited(events)
     sessions: dict[str, int] = {}
-    rounds: list[dict[str, Any]] = []
-    answers: dict[str, str] = {}
-    shown = given = frozenset[str]()
+    rounds: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[str, str]] = {}
+    newest = ""
+    shown: set[str] = set()
     for event in count:
         data = event.data
         if event.type == "query":
             sessions[data["session"]] = len(sessions) + 1
-            shown = frozenset()
+            shown = set()
         elif event.type == "round_shown" and data["patches"]:
-            answers, given = {}, frozenset[str]()
-            shown = frozenset(patch["id"] for patch in data["patches"])
-            rounds.append(_round(event, sessions[data["session"]], waited[event.seq]))
+            newest = data["round_id"]
+            shown = {patch["id"] for patch in data["patches"]}
+            rounds[newest] = _round(event, sessions[data["session"]], waited[event.seq])
         elif event.type == "label":
-            answers[data["patch"]] = data["label"]
-            current = rounds[-1]
-            current["labels"] = dict(Counter(answers.values()))
-            current["seconds"] = _seconds(current["time"], event.time)
-        elif event.type == "region" and shown.intersection(data["patches"]):
-            given |= shown.intersection(data["patches"])
-        if rounds and shown:
-            rounds[-1]["n_given"] = len(given - answers.keys())
-    return rounds
+            answered = answers.setdefault(data["round_id"], {})
+            answered[data["patch"]] = data["label"]
+            row = rounds[data["round_id"]]
+            row["labels"] = dict(Counter(answered.values()))
+            row["seconds"] = _seconds(row["time"], event.time)
+            shown.discard(data["patch"])
+        elif event.type == "region":
+            given = shown.intersection(data["patches"])
+            shown -= given
+            if given:
+                rounds[newest]["n_given"] += len(given)
+    return list(rounds.values())
 
 
 def _round(event: Event, session: int, waited_s: float) -> dict[str, Any]:

@@ -123,18 +123,25 @@ class Studies:
         views: list[dict[str, Any]] = []
         for study_id in self._ledger.study_ids():
             try:
-                view = self.get(study_id).view()
-            except SlideloopError:
-                # One that this server cannot run is listed all the same.
-                journal = StoredJournal.open(self._ledger, study_id)
-                newest = journal.events[-1]
-                head = {"seq": newest.seq, "hash": newest.hash}
-                view = study_view(Study.of(journal.events), head)
+                view = self._view(study_id)
+            except SlideloopError as err:
+                _log.warning("Study %s cannot be listed: %s", study_id, err)
+                continue
             if slide is not None and slide not in view["slides"]:
                 continue
             if archived is None or view["archived"] == archived:
                 views.append(view)
         return views
+
+    def _view(self, study_id: str) -> dict[str, Any]:
+        try:
+            return self.get(study_id).view()
+        except StoreMismatchError:
+            # One that this server cannot run is listed all the same.
+            journal = StoredJournal.open(self._ledger, study_id)
+            newest = journal.events[-1]
+            head = {"seq": newest.seq, "hash": newest.hash}
+            return study_view(Study.of(journal.events), head)
 
     def create(self, fields: dict[str, Any], request: Request) -> Answer:
         """Make a study; 201 with it.

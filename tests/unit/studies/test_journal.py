@@ -11,8 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slideloop.errors import JournalError
-from slideloop.studies.journal import SCHEMA, Journal, new_id, read_journal
+from slideloop.errors import InvalidInputError, JournalError
+from slideloop.studies import journal as journal_module
+from slideloop.studies.journal import (
+    SCHEMA,
+    BrokenChainError,
+    Journal,
+    first_break,
+    new_id,
+    read_journal,
+)
 
 STUDY = "6f1c4b5e-0a1b-4c2d-8e3f-5a6b7c8d9e0f"
 
@@ -219,3 +227,57 @@ def test_an_empty_or_missing_journal_is_named(tmp_path: Path) -> None:
         read_journal(tmp_path / "none.ndjson")
     with pytest.raises(JournalError, match="is empty"):
         read_journal(written(tmp_path / "empty.ndjson", []))
+
+
+# Forms of data -------------------------------------------------------------------------------
+
+
+def test_older_data_come_in_the_newest_form_and_stay_as_they_were_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(sample())
+    monkeypatch.setattr(journal_module, "SCHEMA", SCHEMA + 1)
+    monkeypatch.setitem(
+        journal_module._UPCASTS, SCHEMA, lambda type_, data: {**data, "was": [type_, SCHEMA]}
+    )
+    found = read_journal(written(tmp_path / "j", lines))
+    assert found.events[2].data["was"] == ["label", SCHEMA]
+    assert found.events[0].data["id"] == STUDY
+    assert lines_of(found) == lines
+    newest = found.append("label", {"patch": "c"})
+    assert json.loads(newest.stored)["schema"] == SCHEMA + 1
+
+
+def test_the_event_id_of_a_request_is_no_part_of_a_line() -> None:
+    journal = sample()
+    event = journal.append("label", {"patch": "c"}, "some-id")
+    assert b"some-id" not in event.line()
+
+
+def test_half_a_character_does_not_enter_a_journal() -> None:
+    journal = sample()
+    with pytest.raises(InvalidInputError, match="surrogate"):
+        journal.append("label", {"label": "\udfff"})
+    assert len(journal.events) == 5
+
+
+def test_a_chain_can_be_checked_from_any_event_on() -> None:
+    events = sample().events
+    assert first_break(STUDY, events) is None
+    assert first_break(STUDY, events[3:], events[2]) is None
+    assert first_break(STUDY, [], None) is None
+    assert first_break(STUDY, events[3:], events[1]) == (0, "does not follow the one before it")
+    assert first_break(new_id(), events) == (0, "does not follow the one before it")
+
+
+def test_a_line_nested_without_end_is_no_line(tmp_path: Path) -> None:
+    for first in ([], lines_of(sample())):
+        deep = b"[" * 100_000 + b',"hash":"x"}'
+        with pytest.raises(JournalError, match="is not a line of a journal"):
+            read_journal(written(tmp_path / "j", [*first, deep]))
+
+
+def test_a_file_of_something_else_is_not_called_a_broken_chain(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="Line 1") as caught:
+        read_journal(written(tmp_path / "j", [b"no journal"]))
+    assert not isinstance(caught.value, BrokenChainError)

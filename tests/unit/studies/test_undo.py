@@ -24,8 +24,9 @@ from slideloop.features.store import FeatureStore
 from slideloop.features.workspace import IndexedSlide
 from slideloop.learning.database import Database
 from slideloop.learning.linear import LinearEngine
+from slideloop.studies.drawing import prepare_region
 from slideloop.studies.ground import Ground
-from slideloop.studies.journal import Journal, new_id
+from slideloop.studies.journal import Event, Journal, new_id
 from slideloop.studies.loop import Loop, create_study
 from slideloop.studies.replay import replay
 from slideloop.studies.settings import Settings
@@ -246,11 +247,15 @@ def square(x: float, y: float, width: float, height: float) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": [ring]}
 
 
+def draw(loop: Loop, label: str, geometry: dict[str, Any], train_now: bool) -> Event:
+    return loop.region(prepare_region(loop.ground, 0, geometry), label, train_now)
+
+
 def test_a_region_is_taken_back(on_slide: Loop) -> None:
     on_slide.query_patch(0, "Tumor")
     label_one_of_slide(on_slide)
     before = snapshot(on_slide)
-    on_slide.region(0, "Normal", square(0, 0, 700, 500), train_now=True)
+    draw(on_slide, "Normal", square(0, 0, 700, 500), train_now=True)
     on_slide.settle()
     assert snapshot(on_slide) != before
     on_slide.undo("last")
@@ -260,7 +265,7 @@ def test_a_region_is_taken_back(on_slide: Loop) -> None:
 def test_a_region_stays_when_the_round_before_it_is_undone(on_slide: Loop) -> None:
     on_slide.query_patch(0, "Tumor")
     label_one_of_slide(on_slide)
-    event = on_slide.region(0, "exclude", square(0, 0, 700, 500), train_now=False)
+    event = draw(on_slide, "exclude", square(0, 0, 700, 500), train_now=False)
     on_slide.undo("round")
     on_slide.settle()
     given = on_slide.study.n_given("region")
@@ -269,7 +274,7 @@ def test_a_region_stays_when_the_round_before_it_is_undone(on_slide: Loop) -> No
 
 def test_a_study_with_a_region_replays(on_slide: Loop) -> None:
     on_slide.query_patch(0, "Tumor")
-    on_slide.region(0, "Normal", square(0, 0, 700, 500), train_now=True)
+    draw(on_slide, "Normal", square(0, 0, 700, 500), train_now=True)
     on_slide.settle()
     found = replay(
         on_slide.journal, on_slide.ground.database, LinearEngine(), on_slide.ground.slides
