@@ -23,6 +23,8 @@ from slideloop.errors import InvalidInputError
 
 PREFIX = "SLIDELOOP_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+TOKEN_VARIABLE = f"{PREFIX}TOKEN"
+"""Token that clients send to the server; a secret, hence no setting, flag or line of a file."""
 
 
 class Settings(BaseSettings):
@@ -95,7 +97,8 @@ def load_settings(**flags: Any) -> Settings:
     InvalidInputError
         If a name is unknown or a value makes no sense; names where it came from.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {CONFIG_VARIABLE, TOKEN_VARIABLE}
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
             raise InvalidInputError(

@@ -1,7 +1,8 @@
-"""`slideloop demo`: the whole way on a small generated slide."""
+"""`slideloop demo`: the whole way on a small generated slide, through a server."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import click
 
 from slideloop.cli.common import (
     common_options,
-    index_slides,
     json_option,
     open_encoder,
     open_slides,
@@ -21,14 +21,25 @@ from slideloop.cli.common import (
 from slideloop.errors import WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slideloop.cli.served import ServerProcess
+    from slideloop.evaluation.client import Client
     from slideloop.evaluation.simulate import Run, Subject
     from slideloop.features.encoders import Encoder
+    from slideloop.features.sources import SlidePatches
+    from slideloop.features.workspace import IndexedSlide, Workspace
     from slideloop.settings import Settings
 
 POSITIVE = "Tumor"
 STRATEGY = "cnfp"
 ENGINES = {"linear": 10, "faithful": 1}
 """Sessions played by each engine."""
+
+THUMBNAIL_PX = 1600
+
+PATIENCE_S = 10.0
+"""How long a request is tried again; the server is on this machine."""
 
 
 @click.command("demo")
@@ -44,32 +55,24 @@ ENGINES = {"linear": 10, "faithful": 1}
 def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip
     """Build a small slide, play a simulated expert, leave mask, GeoJSON and learning curve.
 
-    Takes the ImageNet weights where they are cached or can be fetched, and otherwise goes on with
-    seeded random ones. Everything it makes lies in DIR, its workspace too.
+    A server is started for it, on a free port of this machine, and stopped at the end; the expert
+    is a client of it. Takes the ImageNet weights where they are cached or can be fetched, and
+    otherwise goes on with seeded random ones. Everything it makes lies in DIR, its workspace too.
     """
     from slideloop.evaluation import outputs
     from slideloop.evaluation.plots import learning_curves
-    from slideloop.evaluation.simulate import Protocol, result
-    from slideloop.learning.heads import TrainingSettings
+    from slideloop.evaluation.simulate import result
 
     outputs.prepare(out)
-    slide, truth = _build(out, settings.seed)
     encoder = _encoder(settings)
-    workspace = open_workspace(out / "workspace")
-    subject = _subject(workspace, slide, truth, encoder, settings)
-    training = TrainingSettings()
-    runs = [
-        _play(
-            subject,
-            Protocol(sessions=sessions, engine=engine, training=training.as_dict()),
-            training,
-            encoder,
-            settings.seed,
-        )
-        for engine, sessions in ENGINES.items()
-    ]
+    files = _files(out)
+    with _server(settings, encoder, out, files["server's log"]) as server:
+        _build(files, settings.seed)
+        client = _client(server)
+        subject = _subject(client, files, encoder, settings)
+        runs = [_play(client, subject, *each, settings.seed) for each in ENGINES.items()]
+        _fetch(client, runs[0], subject, files)
     record = result(runs, subject, _record(subject, settings))
-    files = _write(runs[0], subject, out)
     learning_curves(record, files["learning curve"])
     outputs.write_json(files["figures"], record)
     if as_json:
@@ -78,17 +81,20 @@ def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip
         _print(runs, files, encoder)
 
 
-def _build(out: Path, seed: int) -> tuple[Path, Path]:
-    """Write the slide and its truth."""
-    from slideloop.evaluation import outputs
-    from slideloop.evaluation.generated import Scene, truth_geojson, write_slide
-
-    slide, truth = out / "slide.tif", out / "truth.geojson"
-    say(f"Building {slide} ...")
-    scene = Scene(seed)
-    write_slide(scene, slide)
-    outputs.write_json(truth, truth_geojson(scene))
-    return slide, truth
+def _files(out: Path) -> dict[str, Path]:
+    """Name all files that the demo leaves."""
+    names = {
+        "slide": "slide.tif",
+        "truth": "truth.geojson",
+        "mask": "mask.png",
+        "mask over the slide": "mask-over-slide.png",
+        "mask for QuPath": "mask.geojson",
+        "learning curve": "learning-curve.png",
+        "journal of the study": "study.ndjson",
+        "figures": "result.json",
+        "server's log": "server.log",
+    }
+    return {what: out / name for what, name in names.items()}
 
 
 def _encoder(settings: Settings) -> Encoder:
@@ -102,26 +108,137 @@ def _encoder(settings: Settings) -> Encoder:
         return open_encoder(settings.model_copy(update={"weights": "random"}))
 
 
+@contextmanager
+def _server(settings: Settings, encoder: Encoder, out: Path, log: Path) -> Iterator[ServerProcess]:
+    """Run a server with the demo's settings; where anything fails, name its log."""
+    from slideloop.cli.served import ServerProcess
+
+    changes: dict[str, Any] = {"workspace": _workspace(out)}
+    if encoder.weights.kind == "random":
+        changes["weights"] = "random"
+    arguments = ["--slides-root", str(out.resolve())]
+    for name, value in {**settings.model_dump(), **changes}.items():
+        if value is not None:
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+    say("Starting a server ...")
+    with ServerProcess(arguments, log) as server:
+        try:
+            yield server
+        except Exception:
+            say(f"The server's log is {log}.")
+            raise
+
+
+def _workspace(out: Path) -> Path:
+    return out.resolve() / "workspace"
+
+
+def _build(files: dict[str, Path], seed: int) -> None:
+    """Write the slide and its truth."""
+    from slideloop.evaluation import outputs
+    from slideloop.evaluation.generated import Scene, truth_geojson, write_slide
+
+    say(f"Building {files['slide']} ...")
+    scene = Scene(seed)
+    write_slide(scene, files["slide"])
+    outputs.write_json(files["truth"], truth_geojson(scene))
+
+
+def _client(server: ServerProcess) -> Client:
+    from slideloop.evaluation.client import Client
+
+    url = server.url()
+    say(f"The server listens on {url}.")
+    return Client(url, patience_s=PATIENCE_S)
+
+
 def _subject(
-    workspace: Any, slide: Path, truth: Path, encoder: Encoder, settings: Settings
+    client: Client, files: dict[str, Path], encoder: Encoder, settings: Settings
 ) -> Subject:
+    """Have the server index the slide, and lay the truth on the patches that it kept."""
     from slideloop.evaluation.subjects import read_truths, slide_subject
 
-    sources = open_slides(workspace, [slide], settings)
-    info = sources[0].reader.info
-    truths, positive = read_truths([truth], [(info.width, info.height)], POSITIVE, None)
-    slides = index_slides(workspace, sources, encoder, settings)
-    return slide_subject(slides, truths, positive, "classes", encoder)
+    workspace = open_workspace(_workspace(files["slide"].parent))
+    (source,) = open_slides(workspace, [files["slide"]], settings)
+    size = source.reader.info.width, source.reader.info.height
+    truths, positive = read_truths([files["truth"]], [size], POSITIVE, None)
+    _index(client, files["slide"])
+    return slide_subject(
+        [_indexed(workspace, source, encoder, settings)], truths, positive, "classes", encoder
+    )
 
 
-def _play(subject: Subject, protocol: Any, training: Any, encoder: Encoder, seed: int) -> Run:
-    from slideloop.evaluation.simulate import play
-    from slideloop.learning.engines import create_engine
+def _index(client: Client, slide: Path) -> None:
+    """Have the server index the slide, with progress."""
+    opened = client.request("POST", "/slides", {"path": str(slide.resolve())})
+    if "job" not in opened:
+        return
+    n_grid = opened["slide"]["n_grid"]
+    with progress(f"Indexing {slide.name}", "patches") as update:
+        client.finished(opened["job"], lambda job: update(round(job["progress"] * n_grid), n_grid))
 
-    engine = create_engine(protocol.engine, encoder, training)
+
+def _indexed(
+    workspace: Workspace, source: SlidePatches, encoder: Encoder, settings: Settings
+) -> IndexedSlide:
+    """Open the features that the server made: which patches it kept, in which order."""
+    from slideloop.features.workspace import IndexedSlide
+
+    normalisation = workspace.normalisation(settings.normalisation, [source])
+    store = workspace.index(source, encoder, normalisation, settings.store)
+    return IndexedSlide(source, store, encoder, normalisation)
+
+
+def _play(client: Client, subject: Subject, engine: str, sessions: int, seed: int) -> Run:
+    from slideloop.evaluation.over_http import play_over_http
+    from slideloop.evaluation.simulate import Protocol
+    from slideloop.learning.heads import TrainingSettings
+
+    training = TrainingSettings().as_dict()
+    protocol = Protocol(sessions=sessions, engine=engine, training=training)
     total = protocol.sessions * protocol.rounds
     with progress(f"Playing {protocol.sessions} sessions ({protocol.engine})", "rounds") as update:
-        return play(subject, protocol, engine, STRATEGY, seed, lambda n: update(n, total))
+        return play_over_http(client, subject, protocol, STRATEGY, seed, lambda n: update(n, total))
+
+
+def _fetch(client: Client, run: Run, subject: Subject, files: dict[str, Path]) -> None:
+    """Fetch what the study has come to, and draw its mask over the slide."""
+    from slideloop.evaluation import outputs
+
+    study, slide = f"/studies/{run.loop.study.id}", subject.records[0]["id"]
+    outputs.write_bytes(files["journal of the study"], client.fetch(f"{study}/journal"))
+    for what, form in (("mask", "png"), ("mask for QuPath", "geojson")):
+        data = client.fetch(f"{study}/prediction", slide=slide, format=form)
+        outputs.write_bytes(files[what], data)
+    _draw(run, subject, files)
+
+
+def _draw(run: Run, subject: Subject, files: dict[str, Path]) -> None:
+    """Draw slide, mask and truth side by side."""
+    import numpy as np
+    from PIL import Image
+
+    from slideloop.evaluation.plots import mask_picture
+    from slideloop.masks.cells import POSITIVE_RGB
+
+    (access,), (truth,), last = subject.slides, subject.truths, run.curve[-1]
+    assert access is not None and truth.grid_label is not None
+    is_positive = np.zeros(truth.grid_label.shape, bool)
+    column, row = access.store.cells.T
+    is_positive[row, column] = truth.grid_label[row, column] == 0
+    mask_picture(
+        access.source.reader.thumbnail(THUMBNAIL_PX),
+        np.asarray(Image.open(files["mask"]).convert("RGB")),
+        files["mask over the slide"],
+        truth_rgb=is_positive[..., None] * np.array(POSITIVE_RGB, np.uint8),
+        covered=(
+            access.grid.n_columns * access.grid.stride_px0 / access.width,
+            access.grid.n_rows * access.grid.stride_px0 / access.height,
+        ),
+        title=f"{files['slide'].name}: {POSITIVE} by {run.strategy}, {run.engine}, "
+        f"{last['n_labels']} labels, F1 {_shown(last['f1'])}; "
+        f"{subject.environment['weights']['kind']} weights",
+    )
 
 
 def _record(subject: Subject, settings: Settings) -> dict[str, Any]:
@@ -132,26 +249,6 @@ def _record(subject: Subject, settings: Settings) -> dict[str, Any]:
         **subject.environment,
         **settings.model_dump(mode="json", include={"patch", "filter", "seed"}),
     }
-
-
-def _write(run: Run, subject: Subject, out: Path) -> dict[str, Path]:
-    """Write the mask in its three forms, and name all files."""
-    from slideloop.evaluation import outputs
-
-    files = {
-        "slide": out / "slide.tif",
-        "truth": out / "truth.geojson",
-        "mask": out / "mask.png",
-        "mask over the slide": out / "mask-over-slide.png",
-        "mask for QuPath": out / "mask.geojson",
-        "learning curve": out / "learning-curve.png",
-        "journal of the study": out / "study.ndjson",
-        "figures": out / "result.json",
-    }
-    outputs.write_journal(run, files["journal of the study"])
-    masks = [files[name] for name in ("mask", "mask for QuPath", "mask over the slide")]
-    outputs.write_mask(run, subject, 0, *masks)
-    return files
 
 
 def _print(runs: list[Run], files: dict[str, Path], encoder: Encoder) -> None:

@@ -16,6 +16,7 @@ from slideloop import __version__
 from slideloop.errors import SlideloopError
 
 COMMANDS = {
+    "serve": "Run the server that QuPath and other clients use.",
     "index": "Compute the features of slides, ahead of time.",
     "simulate": "Play the paper's experiment with a simulated expert.",
     "predict": "Write the masks of further slides by a study.",

@@ -92,7 +92,7 @@ def _changes(count: Iterable[Event]) -> list[dict[str, Any]]:
 
 def _slides(events: Iterable[Event], study: Study) -> list[dict[str, Any]]:
     """Return the slides, each with the most patches of it that any step had."""
-    n_patches = [0] * len(study.slides)
+    n_patches = [int(record.get("n_patches", 0)) for record in study.slides]
     for event in events:
         known: int | list[int] = event.data.get("prefix", [])
         # A query's is that of its own slide, a round's and a training's are those of all.

@@ -5,6 +5,7 @@ Owns the assembly; the parts know nothing of HTTP.
 
 from __future__ import annotations
 
+import importlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from slideloop.studies.jobs import Jobs
 from slideloop.studies.ledger import Ledger, hold_workspace, open_ledger, require_local_drive
 from slideloop.studies.slides import SlideRegister
 from slideloop.studies.studies import Studies
-from slideloop.studies.worker import Worker
+from slideloop.studies.worker import SHOW, Worker
 
 if TYPE_CHECKING:
     from slideloop.features.encoders import Encoder
@@ -63,6 +64,7 @@ def open_service(settings: Settings) -> Service:
         stack.callback(ledger.close)
         worker = Worker()
         stack.callback(worker.close)
+        worker.submit(SHOW, "libraries", _load_libraries)
         jobs = Jobs(ledger, worker)
         slides = SlideRegister(ledger, workspace, encoder, settings, worker, jobs)
         stack.callback(slides.close)
@@ -80,3 +82,9 @@ def open_service(settings: Settings) -> Service:
             studies,
             stack.pop_all(),
         )
+
+
+def _load_libraries() -> None:
+    """Load what the first training and ranking need, so that they do not wait for it."""
+    for name in ("sklearn.linear_model", "faiss"):
+        importlib.import_module(name)

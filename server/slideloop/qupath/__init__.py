@@ -1,0 +1,1 @@
+"""QuPath on this machine, from outside: where it is installed. Imports none of it."""

@@ -1,0 +1,207 @@
+"""Schemathesis over the published description of a real server, stateful phase included.
+
+No 5xx, every status, header and body as documented, what breaks the description refused. Run the
+long form with `python -m tests.integration.fuzz_api --cases 10000`; `make test` runs a short one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.command_line import QUICK
+from tests.experts import CLASSES, Memory, Sender
+from tests.integration.kill_nine import index, places
+from tests.served_group import ServerGroup
+
+from slideloop.evaluation.generated import Scene, write_slide
+
+SIZE = (1536, 1024)
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+
+_CONFIG = """
+[checks.positive_data_acceptance]
+# 422 is also for what no schema can say: a query on glass, a polygon that crosses itself.
+expected-statuses = ["2xx", "404", "409", "422"]
+
+[dictionaries.studies]
+values = {studies}
+[dictionaries.slides]
+values = {slides}
+[dictionaries.patches]
+values = {patches}
+[dictionaries.rounds]
+values = {rounds}
+[dictionaries.jobs]
+values = {jobs}
+[dictionaries.labels]
+values = ["Tumor", "Normal", "unsure", "exclude", "other"]
+[dictionaries.paths]
+values = {paths}
+[dictionaries.waits]
+values = [0, 0.05]
+
+[parameters]
+"path.study_id" = {{ dictionary = "studies", probability = 0.8 }}
+"path.slide_id" = {{ dictionary = "slides", probability = 0.8 }}
+"path.patch_id" = {{ dictionary = "patches", probability = 0.8 }}
+"path.job_id" = {{ dictionary = "jobs", probability = 0.8 }}
+"query.slide" = {{ dictionary = "slides", probability = 0.8 }}
+"query.wait" = {{ dictionary = "waits", probability = 0.95 }}
+"body.slide" = {{ dictionary = "slides", probability = 0.8 }}
+"body.slides[*]" = {{ dictionary = "slides", probability = 0.8 }}
+"body.patch" = {{ dictionary = "patches", probability = 0.8 }}
+"body.labels[*].patch" = {{ dictionary = "patches", probability = 0.8 }}
+"body.labels[*].label" = {{ dictionary = "labels", probability = 0.8 }}
+"body.label" = {{ dictionary = "labels", probability = 0.8 }}
+"body.round_id" = {{ dictionary = "rounds", probability = 0.8 }}
+"body.path" = {{ dictionary = "paths", probability = 0.8 }}
+"""
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """What came of a run.
+
+    Attributes
+    ----------
+    code : int
+        Of schemathesis: 0 if every check held.
+    said : str
+        Its report, with a curl command for each failure.
+    log : str
+        What the server said.
+    statuses : dict
+        Answers by status.
+    n_cases : dict
+        Test cases by phase.
+    """
+
+    code: int
+    said: str
+    log: str
+    statuses: dict[int, int]
+    n_cases: dict[str, int]
+
+
+def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
+    """Start a server that has a slide and studies, and let schemathesis ask it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is put.
+    max_examples : int
+        Most cases per operation and phase.
+    seed : int
+    *options : str
+        Further ones of `schemathesis run`.
+    """
+    scene = Scene(0, *SIZE)
+    write_slide(scene, folder / "slide.tif")
+    arguments = ("--workspace", folder / "workspace", "--slides-root", folder, *QUICK)
+    server = ServerGroup(arguments, folder / "server.log")
+    try:
+        server.start()
+        server.wait_until_ready()
+        config = folder / "schemathesis.toml"
+        sender = Sender(server.port, Memory())
+        try:
+            config.write_text(_config(sender, folder / "slide.tif", scene))
+        finally:
+            sender.close()
+        events = folder / "events.ndjson"
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
+            *(f"{server.url}/api/v1/openapi.json", "--phases", ",".join(PHASES)),
+            *("--max-examples", str(max_examples), "--seed", str(seed), "--no-color"),
+            *("--generation-database", "none", "--report", "ndjson"),
+            *("--report-ndjson-path", str(events), *options),
+        ]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        log = server.log.read_text(errors="replace")
+        statuses, n_cases = _count(events)
+        return Fuzzed(done.returncode, done.stdout + done.stderr, log, statuses, n_cases)
+    finally:
+        server.kill()
+
+
+def _config(sender: Sender, path: Path, scene: Scene) -> str:
+    """Make studies in several states, and a configuration that knows what there is."""
+    slide = index(sender, path)
+    queries = places(scene)
+    studies, patches, rounds = [], [], []
+    for n_labels in (None, 0, 2):
+        fields = {"slides": [slide], "mode": "classes", "classes": CLASSES, "k": 4, "rounds": 2}
+        study = sender.change("POST", "/studies", fields)["id"]
+        studies.append(study)
+        if n_labels is None:
+            continue
+        x, y, width, height = queries["Tumor"][0]
+        body = {"slide": slide, "x": x, "y": y, "width": width, "height": height}
+        sender.change("POST", f"/studies/{study}/queries", body | {"label": "Tumor"})
+        found = sender.get(f"/studies/{study}/round?wait=20")
+        rounds.append(found["round_id"])
+        patches += [patch["id"] for patch in found["patches"]]
+        for patch in found["patches"][:n_labels]:
+            label = {"label": "Normal", "round_id": found["round_id"]}
+            sender.change("PUT", f"/studies/{study}/labels/{patch['id']}", label)
+    lists = {
+        "studies": studies,
+        "slides": [slide],
+        "patches": patches,
+        "rounds": rounds,
+        "jobs": [_job(sender, path)],
+        "paths": [str(path), path.as_uri(), str(path.parent), str(path) + "\0"],
+    }
+    return _CONFIG.format(**{name: json.dumps(values) for name, values in lists.items()})
+
+
+def _job(sender: Sender, path: Path) -> str:
+    """Return the id of a job: the index of the same slide cut otherwise."""
+    return sender.post("/slides", {"path": str(path), "patch_px": 128})["job"]["id"]
+
+
+def _count(events: Path) -> tuple[dict[int, int], dict[str, int]]:
+    """Count answers by status and cases by phase, in the report of events."""
+    statuses: dict[int, int] = {}
+    n_cases: dict[str, int] = {}
+    for line in events.read_text(encoding="utf-8").splitlines():
+        finished: dict[str, Any] | None = json.loads(line).get("ScenarioFinished")
+        if finished is None:
+            continue
+        for interaction in finished["recorder"]["interactions"].values():
+            response = interaction.get("response")
+            status = response["status_code"] if response else 0
+            statuses[status] = statuses.get(status, 0) + 1
+        n_new = len(finished["recorder"]["cases"])
+        n_cases[finished["phase"]] = n_cases.get(finished["phase"], 0) + n_new
+    return statuses, n_cases
+
+
+def main() -> None:
+    """Fuzz until so many cases were tried, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-examples", type=int, default=200)
+    given = parser.parse_args()
+    n_cases, seed = 0, given.seed
+    while n_cases < given.cases:
+        with tempfile.TemporaryDirectory() as name:
+            found = fuzz(Path(name), given.max_examples, seed, "--continue-on-failure")
+        n_cases += sum(found.n_cases.values())
+        print(json.dumps({"seed": seed, "cases": found.n_cases, "statuses": found.statuses}))  # noqa: T201
+        if found.code != 0:
+            sys.exit(found.said)
+        seed += 1
+
+
+if __name__ == "__main__":
+    main()
