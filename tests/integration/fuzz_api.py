@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,45 +24,15 @@ from tests.served_group import ServerGroup
 from slideloop.evaluation.generated import Scene, write_slide
 
 SIZE = (1536, 1024)
+ROOT = Path(__file__).parents[2]
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 _CONFIG = """
+hooks = "tests.integration.fuzz_hooks"
+
 [checks.positive_data_acceptance]
 # 422 is also for what no schema can say: a query on glass, a polygon that crosses itself.
 expected-statuses = ["2xx", "404", "409", "422"]
-
-[dictionaries.studies]
-values = {studies}
-[dictionaries.slides]
-values = {slides}
-[dictionaries.patches]
-values = {patches}
-[dictionaries.rounds]
-values = {rounds}
-[dictionaries.jobs]
-values = {jobs}
-[dictionaries.labels]
-values = ["Tumor", "Normal", "unsure", "exclude", "other"]
-[dictionaries.paths]
-values = {paths}
-[dictionaries.waits]
-values = [0, 0.05]
-
-[parameters]
-"path.study_id" = {{ dictionary = "studies", probability = 0.8 }}
-"path.slide_id" = {{ dictionary = "slides", probability = 0.8 }}
-"path.patch_id" = {{ dictionary = "patches", probability = 0.8 }}
-"path.job_id" = {{ dictionary = "jobs", probability = 0.8 }}
-"query.slide" = {{ dictionary = "slides", probability = 0.8 }}
-"query.wait" = {{ dictionary = "waits", probability = 0.95 }}
-"body.slide" = {{ dictionary = "slides", probability = 0.8 }}
-"body.slides[*]" = {{ dictionary = "slides", probability = 0.8 }}
-"body.patch" = {{ dictionary = "patches", probability = 0.8 }}
-"body.labels[*].patch" = {{ dictionary = "patches", probability = 0.8 }}
-"body.labels[*].label" = {{ dictionary = "labels", probability = 0.8 }}
-"body.label" = {{ dictionary = "labels", probability = 0.8 }}
-"body.round_id" = {{ dictionary = "rounds", probability = 0.8 }}
-"body.path" = {{ dictionary = "paths", probability = 0.8 }}
 """
 
 
@@ -111,9 +82,10 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
         server.start()
         server.wait_until_ready()
         config = folder / "schemathesis.toml"
+        config.write_text(_CONFIG)
         sender = Sender(server.port, Memory())
         try:
-            config.write_text(_config(sender, folder / "slide.tif", scene))
+            known = _known(sender, folder / "slide.tif", scene)
         finally:
             sender.close()
         events = folder / "events.ndjson"
@@ -124,7 +96,10 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
             *("--generation-database", "none", "--report", "ndjson"),
             *("--report-ndjson-path", str(events), *options),
         ]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "FUZZ_KNOWN": json.dumps(known), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         log = server.log.read_text(errors="replace")
         statuses, n_cases = _count(events)
         return Fuzzed(done.returncode, done.stdout + done.stderr, log, statuses, n_cases)
@@ -132,35 +107,43 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
         server.kill()
 
 
-def _config(sender: Sender, path: Path, scene: Scene) -> str:
-    """Make studies in several states, and a configuration that knows what there is."""
+def _known(sender: Sender, path: Path, scene: Scene) -> dict[str, list[Any]]:
+    """Make studies in several states, and return what there is by kind."""
     slide = index(sender, path)
-    queries = places(scene)
-    studies, patches, rounds = [], [], []
-    for n_labels in (None, 0, 2):
-        fields = {"slides": [slide], "mode": "classes", "classes": CLASSES, "k": 4, "rounds": 2}
-        study = sender.change("POST", "/studies", fields)["id"]
-        studies.append(study)
-        if n_labels is None:
-            continue
-        x, y, width, height = queries["Tumor"][0]
-        body = {"slide": slide, "x": x, "y": y, "width": width, "height": height}
-        sender.change("POST", f"/studies/{study}/queries", body | {"label": "Tumor"})
-        found = sender.get(f"/studies/{study}/round?wait=20")
-        rounds.append(found["round_id"])
-        patches += [patch["id"] for patch in found["patches"]]
-        for patch in found["patches"][:n_labels]:
-            label = {"label": "Normal", "round_id": found["round_id"]}
-            sender.change("PUT", f"/studies/{study}/labels/{patch['id']}", label)
-    lists = {
-        "studies": studies,
-        "slides": [slide],
-        "patches": patches,
-        "rounds": rounds,
-        "jobs": [_job(sender, path)],
-        "paths": [str(path), path.as_uri(), str(path.parent), str(path) + "\0"],
+    x, y, width, height = places(scene)["Tumor"][0]
+    rectangle = {"x": x, "y": y, "width": width, "height": height}
+    known: dict[str, list[Any]] = {
+        "slide": [slide],
+        "study": [],
+        "patch": [],
+        "round": [],
+        "job": [_job(sender, path)],
+        "path": [str(path), path.as_uri(), str(path.parent)],
+        "rectangle": [rectangle, {**rectangle, "x": x + 40.5, "height": 300}],
+        "model_round": ["1", "2"],
+        "after": ["0", "3", "1000"],
     }
-    return _CONFIG.format(**{name: json.dumps(values) for name, values in lists.items()})
+    for n_labels in (None, 0, 2, 4):
+        fields = {"slides": [slide], "mode": "classes", "classes": CLASSES, "k": 4, "rounds": 3}
+        study = sender.change("POST", "/studies", fields)["id"]
+        known["study"].append(study)
+        if n_labels is not None:
+            _begin(sender, study, {"slide": slide, "label": "Tumor", **rectangle}, n_labels, known)
+    return known
+
+
+def _begin(
+    sender: Sender, study: str, query: dict[str, Any], n_labels: int, known: dict[str, list[Any]]
+) -> None:
+    """Start a session of a study, label some of its first round, and note what it shows."""
+    sender.change("POST", f"/studies/{study}/queries", query)
+    found = sender.get(f"/studies/{study}/round?wait=20")
+    for patch in found["patches"][:n_labels]:
+        body = {"label": "Normal", "round_id": found["round_id"]}
+        sender.change("PUT", f"/studies/{study}/labels/{patch['id']}", body)
+    shown = sender.get(f"/studies/{study}/round?wait=20")
+    known["patch"] += [patch["id"] for patch in shown["patches"]]
+    known["round"].append(shown["round_id"])
 
 
 def _job(sender: Sender, path: Path) -> str:
@@ -176,11 +159,11 @@ def _count(events: Path) -> tuple[dict[int, int], dict[str, int]]:
         finished: dict[str, Any] | None = json.loads(line).get("ScenarioFinished")
         if finished is None:
             continue
-        for interaction in finished["recorder"]["interactions"].values():
+        for interaction in finished["recorder"].get("interactions", {}).values():
             response = interaction.get("response")
             status = response["status_code"] if response else 0
             statuses[status] = statuses.get(status, 0) + 1
-        n_new = len(finished["recorder"]["cases"])
+        n_new = len(finished["recorder"].get("cases", {}))
         n_cases[finished["phase"]] = n_cases.get(finished["phase"], 0) + n_new
     return statuses, n_cases
 

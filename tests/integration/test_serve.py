@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from slideloop.api.paths import Roots
 from slideloop.api.serving import bind, front
 from slideloop.api.waiting import SEATS
 from slideloop.errors import InvalidInputError
+from slideloop.evaluation.generated import Scene, write_slide
 from slideloop.settings import Settings
 from slideloop.studies.service import open_service
 
@@ -321,3 +323,28 @@ def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path, port: i
     assert outcome.code == 2
     assert f"Port {port}" in outcome.err
     assert not (tmp_path / "w" / "slideloop.db").exists()
+
+
+def test_it_stops_soon_though_somebody_waits(tmp_path: Path) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    write_slide(Scene(0, 6144, 6144), slides / "large.tif")
+    with _served("--workspace", tmp_path / "w", "--slides-root", slides) as (process, url, _):
+        body = json.dumps({"path": str(slides / "large.tif")}).encode()
+        asked = urllib.request.Request(
+            f"{url}{API}/slides", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            job = json.load(answer)["job"]["id"]
+        answers: list[Any] = []
+        waiting = threading.Thread(
+            target=lambda: answers.append(_get(url, f"/jobs/{job}?wait=60")), daemon=True
+        )
+        waiting.start()
+        time.sleep(0.5)  # the request is there by then; a wait cannot be seen from outside
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=30)
+        waiting.join(10)
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+    assert [(status, job["state"]) for status, job in answers] == [(200, "interrupted")]

@@ -141,7 +141,10 @@ def get_prediction(path: StudyPath, query: Wanted) -> flask.Response:
     with waiting(query.wait) as wait_s:
         found = study.prediction(query.slide, wait_s, query.model_round)
     if query.format == "arrays":
-        return flask.Response(_arrays(found), content_type="application/json")
+        pieces = _arrays(found)
+        # In one piece its length is known, and the connection stays open for the next request.
+        whole = "".join(pieces) if len(found.label) <= NUMBERS_AT_ONCE else pieces
+        return flask.Response(whole, content_type="application/json")
     with study.lock:
         positive = study.study.settings.positive
     mask = found.mask()
@@ -152,8 +155,8 @@ def get_prediction(path: StudyPath, query: Wanted) -> flask.Response:
     names = list(dict.fromkeys(query.classes)) or [positive]
     for name in names:
         class_index(mask, name)  # Refused now: once the answer has begun it is too late.
-    pieces = _geojson(mask, study.id, names, query.kind or "detections", query.threshold)
-    return flask.Response(pieces, content_type=GEOJSON_TYPE)
+    objects = _geojson(mask, study.id, names, query.kind or "detections", query.threshold)
+    return flask.Response(objects, content_type=GEOJSON_TYPE)
 
 
 def _arrays(found: SlidePrediction) -> Iterator[str]:

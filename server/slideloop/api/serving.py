@@ -12,7 +12,9 @@ import logging
 import os
 import select
 import socket
+import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waitress.channel import HTTPChannel
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 256
 IDLE_S = 120
 """Seconds after which a connection that asks for nothing is closed."""
+
+GRACE_S = 2
+"""Seconds that answers under way have when the server ends."""
 
 MOST_HEADER_BYTES = 64 * 2**10
 _BODY_MARGIN = 64 * 2**10
@@ -123,7 +128,7 @@ def front(app: Flask, taken: socket.socket) -> Any:
     Returns
     -------
     waitress server
-        `run` serves until KeyboardInterrupt; `close` it.
+        For `run`.
     """
     server: Any = create_server(
         app,
@@ -139,6 +144,30 @@ def front(app: Flask, taken: socket.socket) -> Any:
     )
     server.channel_class = _Channel
     return server
+
+
+def run(server: Any) -> None:
+    """Serve until KeyboardInterrupt; what is being answered then may take a moment more.
+
+    Requests that wait are not waited for: the process ends with their threads, which is why
+    nothing closes what they hold.
+    """
+    with suppress(KeyboardInterrupt):
+        _loop(server)
+    server.accepting = False
+    end = time.monotonic() + GRACE_S
+    while time.monotonic() < end and any(
+        channel.requests or channel.total_outbufs_len
+        for channel in list(server.active_channels.values())
+    ):
+        _loop(server, timeout=0.05, count=1)
+    server.task_dispatcher.set_thread_count(0)
+
+
+def _loop(server: Any, **given: Any) -> None:
+    """Let waitress read and write; its own `run` would not go on after an interrupt."""
+    options = {"timeout": server.adj.asyncore_loop_timeout, **given}
+    server.asyncore.loop(map=server._map, use_poll=server.adj.asyncore_use_poll, **options)
 
 
 class OneLine(logging.Formatter):

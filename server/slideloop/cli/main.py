@@ -20,7 +20,8 @@ COMMANDS = {
     "index": "Compute the features of slides, ahead of time.",
     "simulate": "Play the paper's experiment with a simulated expert.",
     "predict": "Write the masks of further slides by a study.",
-    "study": "Replay or verify a study's journal.",
+    "study": "List studies; show, verify, replay, export, import or back them up.",
+    "doctor": "Say what works, what does not, and what to do.",
     "demo": "Build a small slide, play a simulated expert, leave the mask.",
 }
 WRONG_INPUT = 2

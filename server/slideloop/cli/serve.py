@@ -93,7 +93,7 @@ def command(
     from slideloop.api.app import ServeOptions, create_app
     from slideloop.api.auth import read_token
     from slideloop.api.paths import Roots, read_mapping
-    from slideloop.api.serving import bind, front
+    from slideloop.api.serving import bind, front, run
     from slideloop.studies.service import open_service
 
     token_file = _token_file(host, settings.workspace, token_file, require_token)
@@ -109,14 +109,14 @@ def command(
                 token=token,
                 allowed_hosts=(*allowed_hosts, *_own_names(host)),
             )
-            with closing(front(create_app(service, options), taken)) as server:
-                with suppress(KeyboardInterrupt):
-                    _say_what_is_served(service, options, is_chosen=bool(folders))
-                    if token_file is not None:
-                        say(f"Clients need the token in {token_file}.")
-                    _say_where(host, address, port, options)
-                    server.run()
-                say("Stopping.")
+            server = front(create_app(service, options), taken)
+            with suppress(KeyboardInterrupt):
+                _say_what_is_served(service, options, is_chosen=bool(folders))
+                if token_file is not None:
+                    say(f"Clients need the token in {token_file}.")
+                _say_where(host, address, port, options)
+                run(server)
+            say("Stopping.")
     say("Stopped; everything that was answered is kept.")
 
 

@@ -218,8 +218,9 @@ class GrowingStore:
         start, end = batch.n_kept - len(cells), batch.n_kept
         old_cells, old_pooled = self._buffers
         # Rows that somebody may be reading are never written over.
-        if known or end > len(old_cells):
-            n_rows = max(end, 2 * len(old_cells), _LEAST_ROWS)
+        n_rows = len(old_cells)
+        if known or end > n_rows:
+            n_rows = n_rows if end <= n_rows else max(end, 2 * n_rows, _LEAST_ROWS)
             self._buffers = (_enlarged(old_cells, n_rows), _enlarged(old_pooled, n_rows))
         self._buffers[0][start:end] = cells
         self._buffers[1][start:end] = pooled

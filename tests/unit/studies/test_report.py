@@ -17,6 +17,7 @@ from slideloop.features.store import FeatureStore
 from slideloop.features.workspace import IndexedSlide
 from slideloop.learning.database import Database
 from slideloop.learning.linear import LinearEngine
+from slideloop.studies.drawing import prepare_region
 from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Event, Journal, new_id
 from slideloop.studies.loop import Loop, create_study
@@ -58,6 +59,12 @@ def timed(events: Sequence[Event], seconds: Sequence[float]) -> list[Event]:
 def square(side: float) -> dict[str, Any]:
     ring = [[0, 0], [side, 0], [side, side], [0, side], [0, 0]]
     return {"type": "Polygon", "coordinates": [ring]}
+
+
+def give_all(loop: Loop, reader: str | None = None) -> Event:
+    """Give all of the slide a label."""
+    region = prepare_region(loop.ground, 0, square(2000))
+    return loop.region(region, "Normal", False, reader)
 
 
 def first_patch(loop: Loop) -> tuple[str, str]:
@@ -204,7 +211,7 @@ def test_the_share_is_of_the_patches_that_were_searched(store: FeatureStore) -> 
 
 def test_a_region_is_counted_with_what_it_gave_and_trains(on_slide: Loop) -> None:
     on_slide.query_patch(0, "Tumor")
-    event = on_slide.region(0, "Normal", square(2000), False, "Ada")
+    event = give_all(on_slide, "Ada")
     found = report_of(on_slide.journal.events)
     (row,) = found["regions"]
     assert (row["n_given"], row["n_train"]) == (len(event.data["places"]), 64)
@@ -216,7 +223,7 @@ def test_open_patches_that_a_region_answers_are_not_counted_as_judged(on_slide: 
     on_slide.query_patch(0, "Tumor")
     patch, round_id = first_patch(on_slide)
     on_slide.label(patch, "Tumor", round_id)
-    on_slide.region(0, "Normal", square(2000), train_now=False)
+    give_all(on_slide)
     row = report_of(on_slide.journal.events)["rounds"][0]
     assert row["labels"] == {"Tumor": 1}
     assert row["n_given"] == row["n_shown"] - 1 == 3
@@ -225,7 +232,7 @@ def test_open_patches_that_a_region_answers_are_not_counted_as_judged(on_slide: 
 def test_a_region_in_a_later_session_answers_nothing_of_an_earlier_round(on_slide: Loop) -> None:
     on_slide.query_patch(0, "Tumor")
     on_slide.query_patch(5, "Tumor")
-    on_slide.region(0, "Normal", square(2000), train_now=False)
+    give_all(on_slide)
     found = report_of(on_slide.journal.events)
     assert [row["n_given"] for row in found["rounds"]] == [0, 4]
     assert [row["session"] for row in found["rounds"]] == [1, 2]
