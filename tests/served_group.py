@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +68,8 @@ class ServerGroup:
     def kill(self) -> None:
         """Kill the whole group with SIGKILL, as the out-of-memory killer or a power cut do."""
         if self._child is not None:
-            os.killpg(self._child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
             self._child = None
 

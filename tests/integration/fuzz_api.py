@@ -85,7 +85,7 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
         config.write_text(_CONFIG)
         sender = Sender(server.port, Memory())
         try:
-            known = _known(sender, folder / "slide.tif", scene)
+            known = _known(sender, folder / "slide.tif", scene) | {"url": [server.url]}
         finally:
             sender.close()
         events = folder / "events.ndjson"
@@ -123,7 +123,7 @@ def _known(sender: Sender, path: Path, scene: Scene) -> dict[str, list[Any]]:
         "model_round": ["1", "2"],
         "after": ["0", "3", "1000"],
     }
-    for n_labels in (None, 0, 2, 4):
+    for n_labels in (4, 4, 2, 0, None):
         fields = {"slides": [slide], "mode": "classes", "classes": CLASSES, "k": 4, "rounds": 3}
         study = sender.change("POST", "/studies", fields)["id"]
         known["study"].append(study)
@@ -138,8 +138,8 @@ def _begin(
     """Start a session of a study, label some of its first round, and note what it shows."""
     sender.change("POST", f"/studies/{study}/queries", query)
     found = sender.get(f"/studies/{study}/round?wait=20")
-    for patch in found["patches"][:n_labels]:
-        body = {"label": "Normal", "round_id": found["round_id"]}
+    for number, patch in enumerate(found["patches"][:n_labels]):
+        body = {"label": CLASSES[number % 2], "round_id": found["round_id"]}
         sender.change("PUT", f"/studies/{study}/labels/{patch['id']}", body)
     shown = sender.get(f"/studies/{study}/round?wait=20")
     known["patch"] += [patch["id"] for patch in shown["patches"]]

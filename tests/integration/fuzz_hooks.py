@@ -1,7 +1,8 @@
-"""What schemathesis runs before each request: ids that exist, where it made valid ones up.
+"""What schemathesis runs before each request: what exists, where it made up valid values.
 
 A made-up id ends in a 404 before anything of interest happens. What was made to break the
-description stays as it is. The ids come from the variable FUZZ_KNOWN, as JSON.
+description stays as it is. What exists comes from the variable FUZZ_KNOWN, as JSON, and the open
+round from the server.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import uuid
 from typing import Any
 
+import requests
 import schemathesis
 from schemathesis import Case, HookContext
 
@@ -18,7 +21,7 @@ KNOWN_SHARE = 0.85
 """How many of the valid values are put right, the rest being for the 404s."""
 
 KNOWN: dict[str, list[Any]] = json.loads(os.environ.get("FUZZ_KNOWN", "{}"))
-_LABELS = ("Tumor", "Normal", "unsure", "exclude", "Stroma")
+_CLASSES = ("Tumor", "Normal", "Stroma")
 
 
 @schemathesis.hook
@@ -33,6 +36,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
             name: _known(name.removesuffix("_id"), value, dice)
             for name, value in case.path_parameters.items()
         }
+        if case.path.endswith("/undo"):  # the first study keeps its models
+            case.path_parameters["study_id"] = dice.choice(KNOWN["study"][1:])
     if "query" in valid and case.query:
         query = dict(case.query)
         if "wait" in query:
@@ -42,6 +47,24 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         case.query = query
     if "body" in valid and isinstance(case.body, dict):
         case.body = _body(dict(case.body), dice)
+        if "round_id" in case.body and "path" in valid and dice.random() < KNOWN_SHARE:
+            _put_in_round(case, dice)
+
+
+def _put_in_round(case: Case, dice: random.Random) -> None:
+    """Name the round that is open now, and patches that it shows."""
+    assert isinstance(case.body, dict)
+    study = case.path_parameters["study_id"] = dice.choice(KNOWN["study"])
+    url = f"{KNOWN['url'][0]}/api/v1/studies/{study}/round"
+    found = requests.get(url, params={"wait": 1}, timeout=30).json()
+    shown = [patch["id"] for patch in found.get("patches", ())]
+    if not shown:
+        return
+    case.body["round_id"] = found["round_id"]
+    if "patch_id" in case.path_parameters:
+        case.path_parameters["patch_id"] = dice.choice(shown)
+    if "labels" in case.body:
+        case.body["labels"] = [_labelled(patch, dice) for patch in shown]
 
 
 def _known(kind: str, value: Any, dice: random.Random) -> Any:
@@ -50,19 +73,28 @@ def _known(kind: str, value: Any, dice: random.Random) -> Any:
     return dice.choice(values) if values and dice.random() < KNOWN_SHARE else value
 
 
+def _label(dice: random.Random) -> str:
+    """Return a label, mostly one that every study has; there is none of the last one."""
+    return dice.choices(("Tumor", "Normal", "unsure", "exclude", "none"), (8, 8, 1, 1, 1))[0]
+
+
+def _labelled(patch: str, dice: random.Random) -> dict[str, Any]:
+    return {"patch": patch, "label": _label(dice)}
+
+
 def _body(body: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     """Return a body with ids, classes and places that exist."""
     for name in body.keys() & {"slide", "patch", "round_id", "path"}:
         body[name] = _known(name.removesuffix("_id"), body[name], dice)
+    if "event_id" in body and dice.random() < KNOWN_SHARE:
+        body["event_id"] = str(uuid.UUID(int=dice.getrandbits(128), version=4))
     if "label" in body:
-        body["label"] = dice.choice(_LABELS)
-    if "labels" in body:
-        body["labels"] = [
-            {"patch": patch, "label": dice.choice(_LABELS)}
-            for patch in dice.sample(KNOWN["patch"], min(4, len(KNOWN["patch"])))
-        ]
+        body["label"] = _label(dice)
+    if "labels" in body and dice.random() < KNOWN_SHARE:
+        patches = dice.sample(KNOWN["patch"], min(4, len(KNOWN["patch"])))
+        body["labels"] = [_labelled(patch, dice) for patch in patches]
     if "classes" in body and dice.random() < KNOWN_SHARE:
-        body["classes"] = dice.sample(_LABELS[:2] + _LABELS[4:], dice.choice((2, 3)))
+        body["classes"] = dice.sample(_CLASSES, dice.choice((2, 3)))
         body.pop("positive", None)
     if "reserved" in body and dice.random() < KNOWN_SHARE:
         body["reserved"] = KNOWN["patch"][:2]

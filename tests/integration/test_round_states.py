@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slideloop.studies.slides import SlideRequest
 
 from slideloop.errors import (
     EventIdReusedError,
+    InvalidInputError,
     NothingToUndoError,
     NotInRoundError,
     PoolExhaustedError,
@@ -19,9 +19,15 @@ from slideloop.errors import (
     StudyStateError,
     UnknownPatchError,
 )
+from slideloop.evaluation.generated import Scene, write_slide
+from slideloop.features.encoders import Encoder
+from slideloop.learning.database import Database
+from slideloop.learning.linear import LinearEngine
 from slideloop.settings import load_settings
 from slideloop.studies.live import Answer, LiveStudy, Request
+from slideloop.studies.replay import replay
 from slideloop.studies.service import Service, open_service
+from slideloop.studies.slides import SlideRequest
 
 WAIT_S = 20.0
 
@@ -410,5 +416,49 @@ def test_the_first_patches_come_while_the_slide_is_indexed(
         assert job is not None
         opened.jobs.wait(job["id"], 60)
         assert access.store.is_complete
+    finally:
+        opened.close()
+
+
+def test_a_change_of_nothing_is_refused(service: Service) -> None:
+    study = new_study(service)
+    with pytest.raises(InvalidInputError, match="changes nothing"):
+        study.change({}, asks())
+
+
+def test_a_study_played_while_its_slide_was_indexed_replays_exactly(
+    tmp_path: Path, squeezenet: Encoder
+) -> None:
+    write_slide(Scene(3, 2560, 1920), tmp_path / "slide.tif")
+    opened = open_service(settings_for(tmp_path / "workspace"))
+    try:
+        slide, job = opened.slides.open(SlideRequest(tmp_path / "slide.tif"))
+        study = new_study(opened, rounds=3)
+        access = opened.slides.get(slide["id"])
+        assert job is not None
+        study.query(slide["id"], (1200.0, 900.0, 250.0, 200.0), "Tumor", asks())
+        finish_round(study)
+        give_now = {
+            "type": "Polygon",
+            "coordinates": [[[0, 0], [900, 0], [900, 700], [0, 700], [0, 0]]],
+        }
+        study.region(slide["id"], "Normal", give_now, True, asks())
+        finish_round(study)
+        study.undo("last", asks())
+        finish_round(study)
+        opened.jobs.wait(job["id"], 120)
+        finish_round(study)
+        prefixes = [e.data["prefix"][0] for e in study.journal.events if "prefix" in e.data
+                    and isinstance(e.data["prefix"], list)]  # fmt: skip
+        assert prefixes[0] < prefixes[-1] == len(access.store)
+        region = next(e.data for e in study.journal.events if e.type == "region")
+        assert region["cells"]  # some of it was not indexed yet
+        given = study.prediction(slide["id"], WAIT_S).given
+        columns, rows = access.store.cells[given].T
+        inside = (columns < 9) & (rows < 7)
+        assert inside.sum() > len(region["places"])  # those indexed later count as given too
+        found = replay(study.journal, Database([access.store]), LinearEngine(), [access])
+        assert found.differences == ()
+        assert found.n_rounds >= 4
     finally:
         opened.close()

@@ -26,7 +26,7 @@ from slideloop.api.schemas import (
     noun,
     refusals,
 )
-from slideloop.api.study_schemas import MAX_CLASSES, Change, ClassName, StudyPath
+from slideloop.api.study_schemas import MOST_CLASSES, Change, ClassName, StudyPath
 from slideloop.errors import InvalidInputError
 from slideloop.masks.cells import class_index, to_png, to_tiff
 from slideloop.masks.geojson import mask_features
@@ -86,7 +86,7 @@ class Wanted(Wait):
     )
     classes: list[ClassName] = Field(
         default_factory=list,
-        max_length=MAX_CLASSES,
+        max_length=MOST_CLASSES,
         description="With geojson: the classes wanted, each in a parameter of its own; the "
         "study's positive class if left out.",
     )

@@ -18,7 +18,7 @@ from slideloop.api.schemas import (
     refusals,
 )
 from slideloop.api.study_schemas import (
-    MAX_CLASSES,
+    MOST_CLASSES,
     Change,
     ClassName,
     Engine,
@@ -33,7 +33,7 @@ from slideloop.api.study_schemas import (
 blueprint = noun("studies", "Studies: which slides, which classes, how they are learnt.")
 
 Slides = Annotated[list[Identity], Field(min_length=1, max_length=MAX_SLIDES)]
-Classes = Annotated[list[ClassName], Field(max_length=MAX_CLASSES)]
+Classes = Annotated[list[ClassName], Field(max_length=MOST_CLASSES)]
 
 
 class Training(Strict):
@@ -85,7 +85,7 @@ class StudyChanges(Change):
     k: Patches | None = None
     search_slides: Slides | None = None
     positive: ClassName | None = None
-    add_classes: Annotated[list[ClassName], Field(max_length=MAX_CLASSES)] | None = None
+    add_classes: Annotated[list[ClassName], Field(max_length=MOST_CLASSES)] | None = None
     archived: bool | None = None
 
 

@@ -26,7 +26,6 @@ from slideloop.learning.sampling import STRATEGIES
 MAX_NAME = 200
 """Characters of a study's, a class's or a reader's name."""
 
-MAX_CLASSES = 50
 MAX_ROUNDS = 1000
 MAX_PATCHES = 1000
 """Patches of one round."""

@@ -288,6 +288,10 @@ class LiveStudy:
         """
 
         def take() -> Answer:
+            if not fields:
+                raise InvalidInputError(
+                    "The request changes nothing.", hint="Name what is to be changed."
+                )
             changes = dict(fields)
             if "search_slides" in changes:
                 numbers = {self._number(slide) for slide in changes["search_slides"]}

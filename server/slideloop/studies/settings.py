@@ -16,6 +16,7 @@ from slideloop.learning.sampling import DEFAULT_STRATEGY, find_strategy
 
 UNSURE = "unsure"
 EXCLUDE = "exclude"
+MOST_CLASSES = 50
 NOT_CLASSES = (UNSURE, EXCLUDE)
 """Answers that never train; they count as reviewed."""
 
@@ -90,7 +91,7 @@ class Settings:
         Raises
         ------
         ClassRefusedError
-            If the classes are fewer than two, empty, double, or answers.
+            If the classes are fewer than two or more than 50, empty, double, or answers.
         InvalidInputError
             If another value makes no sense.
         """
@@ -119,6 +120,7 @@ def _check_classes(settings: Settings) -> None:
     classes = settings.classes
     faults = {
         "a study needs at least two classes": len(classes) < 2,
+        f"a study has at most {MOST_CLASSES}": len(classes) > MOST_CLASSES,
         "a class has no name": "" in classes,
         "a class is named twice": len(set(classes)) < len(classes),
         "unsure and exclude are answers, not classes": bool(set(classes) & set(NOT_CLASSES)),

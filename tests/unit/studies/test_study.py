@@ -443,6 +443,7 @@ def test_there_is_no_session_before_the_first_query() -> None:
         ({"classes": ("exclude", "Tumor")}, "answers"),
         ({"classes": ("A", "B", "C"), "mode": "relevance"}, "two classes"),
         ({"classes": ("A", "B"), "positive": "C"}, "'C' is not one"),
+        ({"classes": tuple(map(str, range(51)))}, "at most 50"),
     ],
 )
 def test_classes_that_cannot_be_used_are_refused(fields: dict[str, Any], fault: str) -> None:
