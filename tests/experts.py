@@ -21,7 +21,7 @@ CLASSES = ("Tumor", "Normal")
 API = "/api/v1"
 
 _SETTLED_S = 60.0
-"""How long a server that lives may take to a round's next patches."""
+"""How long a server may take to a round's next patches, from its latest start on."""
 
 
 class RefusedError(AssertionError):
@@ -73,6 +73,8 @@ class Sender:
         self._port, self._memory = port, memory
         self._connection: http.client.HTTPConnection | None = None
         self.give_up = threading.Event()
+        self.lost_at = 0.0
+        """When an answer was last lost, on the monotonic clock."""
 
     def get(self, path: str) -> Any:
         """Return the JSON at a path."""
@@ -115,6 +117,7 @@ class Sender:
                 status, answer = self._once(method, path, content)
                 n_sent += 1
             except (OSError, http.client.HTTPException) as err:
+                self.lost_at = time.monotonic()
                 if not isinstance(err, ConnectionRefusedError):
                     n_sent += 1
                     with self._memory.lock:
@@ -214,7 +217,7 @@ class Expert(threading.Thread):
                 self._query(study)
             elif found["state"] == "exhausted":
                 return
-            elif time.monotonic() - begun > _SETTLED_S:
+            elif time.monotonic() - max(begun, self.sender.lost_at) > _SETTLED_S:
                 raise RefusedError(f"The study is {found['state']} for more than {_SETTLED_S} s.")
 
     def _query(self, study: str) -> None:

@@ -67,6 +67,9 @@ class Record:
     trainings: list[tuple[str, float, float]] = field(default_factory=list)
     """Engine, the label that began it, the next patches."""
 
+    health: list[float] = field(default_factory=list)
+    """The same for GET /health, which touches no study: what the machine alone costs."""
+
     waits: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     exhausted: int = 0
@@ -90,6 +93,7 @@ class Bench:
             for work, part in [(self._wait, 0)]
             + [(self._label, part) for part in range(CLIENTS_PER_STUDY)]
         ]
+        threads.append(threading.Thread(target=self._guarded, args=(self._ask, 0, 0), daemon=True))
         for thread in threads:
             thread.start()
         self.has_ended.wait(seconds)
@@ -124,6 +128,14 @@ class Bench:
             self.record.waits.append(time.monotonic() - begun)
             if found["state"] not in {"indexing", "training"}:
                 self.has_ended.wait(0.25)
+
+    def _ask(self, ask: Connection, number: int, part: int) -> None:
+        """Ask for nothing, a few times a second, to compare with."""
+        del number, part
+        while not self.has_ended.wait(0.2):
+            begun = time.monotonic()
+            ask("GET", "/health")
+            self.record.health.append(time.monotonic() - begun)
 
     def _label(self, ask: Connection, number: int, part: int) -> None:
         """Label one half of each round; the first client also starts sessions and studies."""
@@ -210,6 +222,7 @@ def summary(record: Record, seconds: float) -> dict[str, Any]:
         "errors": record.errors,
         "label_ms": _percentiles([end - begin for begin, end in record.labels]),
         "label_ms_while_training": _percentiles(during),
+        "health_ms": _percentiles(record.health),
         "share_of_time_with_training": round(float(busy.mean()), 3) if len(busy) else 0.0,
         "training_s": {
             engine: {"n": len(all_), "mean": round(float(np.mean([e - b for _, b, e in all_])), 2)}

@@ -30,6 +30,12 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 _CONFIG = """
 hooks = "tests.integration.fuzz_hooks"
 
+[generation]
+max-examples = {n}
+
+[phases.stateful.generation]
+max-examples = {n_stateful}
+
 [checks.positive_data_acceptance]
 # 422 is also for what no schema can say: a query on glass, a polygon that crosses itself.
 expected-statuses = ["2xx", "404", "409", "422"]
@@ -69,7 +75,7 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
     folder : Path
         Where everything is put.
     max_examples : int
-        Most cases per operation and phase.
+        Most cases per operation, and a third of the scenarios of the stateful phase.
     seed : int
     *options : str
         Further ones of `schemathesis run`.
@@ -82,7 +88,7 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
         server.start()
         server.wait_until_ready()
         config = folder / "schemathesis.toml"
-        config.write_text(_CONFIG)
+        config.write_text(_CONFIG.format(n=max_examples, n_stateful=3 * max_examples))
         sender = Sender(server.port, Memory())
         try:
             known = _known(sender, folder / "slide.tif", scene) | {"url": [server.url]}
@@ -92,9 +98,8 @@ def fuzz(folder: Path, max_examples: int, seed: int, *options: str) -> Fuzzed:
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
             *(f"{server.url}/api/v1/openapi.json", "--phases", ",".join(PHASES)),
-            *("--max-examples", str(max_examples), "--seed", str(seed), "--no-color"),
-            *("--generation-database", "none", "--report", "ndjson"),
-            *("--report-ndjson-path", str(events), *options),
+            *("--seed", str(seed), "--no-color", "--generation-database", "none"),
+            *("--report", "ndjson", "--report-ndjson-path", str(events), *options),
         ]
         environment = {**os.environ, "FUZZ_KNOWN": json.dumps(known), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(

@@ -56,6 +56,10 @@ class Outcome:
     trainings: int = 0
     rounds_with_training: int = 0
     trainings_begun: int = 0
+    trainings_by_kind: list[int] = field(default_factory=list)
+    """Trainings that ended, by the place in STUDIES."""
+
+    training_s: list[float] = field(default_factory=list)
     events: int = 0
     start_s: list[float] = field(default_factory=list)
 
@@ -67,7 +71,8 @@ class Outcome:
             "first": self.start_s[0],
             "longest": starts[-1],
         }
-        figures = {name: value for name, value in vars(self).items() if name != "start_s"}
+        figures = {name: value for name, value in vars(self).items() if not name.endswith("_s")}
+        figures["training_s"] = {"longest": max(self.training_s, default=0.0)}
         return {**figures, "start_s": {name: round(value, 2) for name, value in times.items()}}
 
 
@@ -80,6 +85,10 @@ class Witness:
         self.counts: collections.Counter[str] = collections.Counter()
         """Events seen, by type."""
 
+    def events(self, study: str) -> list[dict[str, Any]]:
+        """Return the journal of a study as it was last seen."""
+        return [json.loads(line) for line in self._lines[study]]
+
     def look(self, studies: list[str]) -> None:
         """Check the journals of some studies: all of the chain, and all acknowledged of them."""
         notes = self._memory.notes()
@@ -89,7 +98,7 @@ class Witness:
             assert lines[: len(before)] == before, f"{study}: what was in the journal has changed"
             self._lines[study] = lines
             check_chain(study, lines)
-            events = [json.loads(line) for line in lines]
+            events = self.events(study)
             check_promises(events, notes[study], self._memory.sent)
             self.counts.update(event["type"] for event in events[len(before) :])
 
@@ -282,6 +291,15 @@ class Trial:
         outcome.events = self.witness.counts.total()
         outcome.trainings = self.witness.counts["training_done"]
         outcome.trainings_begun = self.witness.counts["training_started"]
+        for expert in self.experts:
+            done = [
+                event["data"]
+                for study in expert.studies
+                for event in self.witness.events(study)
+                if event["type"] == "training_done"
+            ]
+            outcome.trainings_by_kind.append(len(done))
+            outcome.training_s += [data["seconds"] for data in done]
         return outcome
 
 

@@ -328,7 +328,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path, port: i
 def test_it_stops_soon_though_somebody_waits(tmp_path: Path) -> None:
     slides = tmp_path / "slides"
     slides.mkdir()
-    write_slide(Scene(0, 6144, 6144), slides / "large.tif")
+    write_slide(Scene(0, 4096, 4096), slides / "large.tif")
     with _served("--workspace", tmp_path / "w", "--slides-root", slides) as (process, url, _):
         body = json.dumps({"path": str(slides / "large.tif")}).encode()
         asked = urllib.request.Request(

@@ -26,10 +26,11 @@ from slideloop.api.schemas import (
     noun,
     refusals,
 )
-from slideloop.api.study_schemas import MOST_CLASSES, Change, ClassName, StudyPath
+from slideloop.api.study_schemas import Change, ClassName, StudyPath
 from slideloop.errors import InvalidInputError
 from slideloop.masks.cells import class_index, to_png, to_tiff
 from slideloop.masks.geojson import mask_features
+from slideloop.studies.settings import MOST_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

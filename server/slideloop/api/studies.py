@@ -18,7 +18,6 @@ from slideloop.api.schemas import (
     refusals,
 )
 from slideloop.api.study_schemas import (
-    MOST_CLASSES,
     Change,
     ClassName,
     Engine,
@@ -29,6 +28,7 @@ from slideloop.api.study_schemas import (
     Study,
     StudyPath,
 )
+from slideloop.studies.settings import MOST_CLASSES
 
 blueprint = noun("studies", "Studies: which slides, which classes, how they are learnt.")
 

@@ -111,7 +111,7 @@ def _encoder(settings: Settings) -> Encoder:
 @contextmanager
 def _server(settings: Settings, encoder: Encoder, out: Path, log: Path) -> Iterator[ServerProcess]:
     """Run a server with the demo's settings; where anything fails, name its log."""
-    from slideloop.cli.served import ServerProcess
+    from slideloop.cli.served import ServerNotStartedError, ServerProcess
 
     changes: dict[str, Any] = {"workspace": _workspace(out)}
     if encoder.weights.kind == "random":
@@ -124,6 +124,8 @@ def _server(settings: Settings, encoder: Encoder, out: Path, log: Path) -> Itera
     with ServerProcess(arguments, log) as server:
         try:
             yield server
+        except ServerNotStartedError:
+            raise  # it names the log itself
         except Exception:
             say(f"The server's log is {log}.")
             raise

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ _RATE_OVER_S = 30.0
 
 @dataclass
 class _Job:
-    """What is known of one job; all but the last three is kept in the ledger."""
+    """What is known of one job; all but `_FLEETING` is kept in the ledger."""
 
     id: str
     kind: str
@@ -55,10 +55,11 @@ class _Job:
     rate: float | None = None
     eta_s: float | None = None
     is_cancelled: bool = False
+    is_ending: bool = False
     marks: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
 
 
-_FLEETING = ("rate", "eta_s", "is_cancelled", "marks")
+_FLEETING = ("rate", "eta_s", "is_cancelled", "is_ending", "marks")
 
 
 def _job_of(kept: dict[str, Any]) -> _Job:
@@ -189,13 +190,16 @@ class Jobs:
 
     def _run(self, job: _Job, run: Callable[[JobHandle], dict[str, Any]]) -> None:
         with self._changed:
-            if job.state != "queued":
+            if job.state != "queued" or job.is_ending:
                 return
             job.state = "running"
             self._changed.notify_all()
         try:
             self._save(job)
             result = run(JobHandle(job.id, partial(self._report, job)))
+        except PostponedError as err:
+            self._postpone(job)
+            self._worker.submit(err.priority, ("job", job.id), lambda: self._run(job, run))
         except JobCancelledError as err:
             state = "cancelled" if job.is_cancelled else "interrupted"
             self._end(job, state, error=err)
@@ -208,6 +212,12 @@ class Jobs:
         else:
             self._end(job, "done", result=result)
 
+    def _postpone(self, job: _Job) -> None:
+        with self._changed:
+            job.state = "queued"
+            job.rate = job.eta_s = None
+            job.marks.clear()
+
     def _end(
         self,
         job: _Job,
@@ -218,18 +228,26 @@ class Jobs:
         expected: str = "running",
     ) -> None:
         with self._changed:
-            if job.state != expected:
+            if job.state != expected or job.is_ending:
                 return
-            job.state, job.result = state, result
-            job.error = None if error is None else problem_of(error)
-            job.progress = 1.0 if state == "done" else job.progress
-            job.rate = job.eta_s = None
-            self._unfinished.pop(job.key, None)
-            self._changed.notify_all()
+            job.is_ending = True
+            ended = replace(
+                job,
+                state=state,
+                result=result,
+                error=None if error is None else problem_of(error),
+                progress=1.0 if state == "done" else job.progress,
+            )
+        # Nobody is told of an end that a crash could take back.
         try:
-            self._save(job)
+            self._save(ended)
         except SlideloopError as err:
             _log.error("The end of the job %s was not kept: %s", job.id, err)
+        with self._changed:
+            job.state, job.result, job.error = ended.state, ended.result, ended.error
+            job.progress, job.rate, job.eta_s = ended.progress, None, None
+            self._unfinished.pop(job.key, None)
+            self._changed.notify_all()
 
     def _report(self, job: _Job, done: int, total: int, stage: str) -> None:
         """Take a job's progress; see `JobHandle.report`."""
@@ -256,6 +274,20 @@ class Jobs:
             with self._changed:
                 kept = {name: v for name, v in asdict(job).items() if name not in _FLEETING}
             self._ledger.put(KIND, job.id, kept)
+
+
+class PostponedError(JobCancelledError):
+    """Raised by a job that lets others go first: it is run again, and goes on where it was.
+
+    Parameters
+    ----------
+    priority : int
+        What it is queued with.
+    """
+
+    def __init__(self, priority: int) -> None:
+        super().__init__("It goes on later.")
+        self.priority = priority
 
 
 class JobHandle:

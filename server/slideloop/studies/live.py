@@ -134,7 +134,10 @@ class LiveStudy:
         return notes
 
     def _is_waiting(self) -> bool:
-        return self.study.state in ("indexing", "training") and self.steps.problem is None
+        return self.study.state in ("indexing", "training") and self._is_going_on()
+
+    def _is_going_on(self) -> bool:
+        return self.steps.problem is None and not self.steps.is_closed
 
     def _head(self) -> dict[str, Any]:
         newest = self._loop.journal.events[-1]
@@ -453,7 +456,7 @@ class LiveStudy:
                     "Nobody asked for a prediction of this slide.",
                     hint=f"Ask with POST /studies/{self.id}/predictions.",
                 )
-            while self.study.is_training_wanted and self.steps.problem is None:
+            while self.study.is_training_wanted and self._is_going_on():
                 left = end - time.monotonic()
                 if model_round is not None or left <= 0:
                     break
@@ -479,7 +482,7 @@ class LiveStudy:
         if not self._is_fresh(newest, slide):
             self.steps.want_prediction_by(newest, slide)
             self.steps.poke(is_changed=False)
-        while not self._is_fresh(newest, slide) and self.steps.problem is None:
+        while not self._is_fresh(newest, slide) and self._is_going_on():
             left = end - time.monotonic()
             if left <= 0:
                 break

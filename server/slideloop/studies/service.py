@@ -70,6 +70,7 @@ def open_service(settings: Settings) -> Service:
         stack.callback(slides.close)
         folder = settings.workspace / "studies"
         studies = Studies(folder, ledger, slides, encoder, worker, jobs)
+        stack.callback(studies.close)
         studies.resume()
         return Service(
             settings,

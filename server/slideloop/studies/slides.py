@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from slideloop.errors import (
     JobCancelledError,
     SlideloopError,
+    SlideNotFoundError,
     StoreMismatchError,
     UnknownSlideError,
 )
@@ -25,10 +26,11 @@ from slideloop.features.workspace import PatchOptions, grid_of, patches_of
 from slideloop.slides.agreement import check_agreement
 from slideloop.slides.opening import check_slide
 from slideloop.slides.reader import open_slide
-from slideloop.studies.jobs import problem_of, unforeseen
+from slideloop.studies.ground import LEAST_TO_START
+from slideloop.studies.jobs import PostponedError, problem_of, unforeseen
 from slideloop.studies.registered import Kept, RegisteredSlide, changed
 from slideloop.studies.slide_view import slide_view
-from slideloop.studies.worker import INDEX
+from slideloop.studies.worker import INDEX, REST
 
 if TYPE_CHECKING:
     from slideloop.features.encoders import Encoder
@@ -116,6 +118,8 @@ class SlideRegister:
         self._measuring = threading.Lock()
         self._kept = {id_: Kept.of(document) for id_, document in ledger.all(KIND).items()}
         self._live: dict[str, RegisteredSlide] = {}
+        self._unusable: set[str] = set()
+        self._n_indexing = 0  # one inside the other, in the worker's thread
         self._watches: list[Watch] = []
 
     def close(self) -> None:
@@ -166,7 +170,9 @@ class SlideRegister:
             if live is None:
                 kept = self._known(slide_id)
                 self._require_ours(kept)
+                self._unusable.add(slide_id)
                 live = RegisteredSlide(kept, self._workspace, self._encoder)
+                self._unusable.discard(slide_id)
                 self._live[slide_id] = live
             return live
 
@@ -182,7 +188,7 @@ class SlideRegister:
     def _live_for_view(self, kept: Kept) -> RegisteredSlide | None:
         """Return a slide's features where they must be looked at, not a complete slide's."""
         live = self._live.get(kept.id)
-        if live is None and kept.is_complete:
+        if live is None and kept.is_complete and kept.id not in self._unusable:
             folders = (
                 self._workspace.features / f"{kept.id}.{kind}" for kind in ("full", "pooled")
             )
@@ -261,7 +267,7 @@ class SlideRegister:
             name=path.name,
             path=str(path),
             reader=reader_name,
-            size=path.stat().st_size,
+            size=_size(path),
             kind=request.store or self._settings.store,
             normalisation=spec,
             identity=key.identity,
@@ -377,13 +383,21 @@ class SlideRegister:
         return None
 
     def _index(self, live: RegisteredSlide, kind: str, handle: JobHandle) -> dict[str, Any]:
-        """Index a slide, in the worker's thread; whoever is more urgent goes first."""
+        """Index a slide, in the worker's thread; whoever is more urgent goes first.
+
+        The first patches of a further slide are more urgent than the rest of this one: they are
+        indexed inside it, and the further slide's rest behind it.
+        """
 
         def progress(n_visited: int, n_cells: int) -> None:
             self._tell(live.id)
-            self._worker.breathe(INDEX)
+            has_begun = len(live.store) >= LEAST_TO_START
+            if has_begun and self._n_indexing > 1 and not live.store.is_complete:
+                raise PostponedError(REST)
+            self._worker.breathe(REST if has_begun else INDEX)
             handle.report(n_visited, n_cells, "indexing")
 
+        self._n_indexing += 1
         problem: SlideloopError | None = None
         try:
             handle.report(live.store.n_visited, live.grid.n_cells, "indexing")
@@ -401,6 +415,7 @@ class SlideRegister:
             problem = unforeseen(err)
             raise
         finally:
+            self._n_indexing -= 1
             self._note_end(live, problem)
             self._tell(live.id)
         return {"slide": live.id, "n_patches": len(live.store)}
@@ -442,6 +457,15 @@ class SlideRegister:
                 callback(slide_id)
             except Exception:
                 _log.exception("Nobody heard that the index of %s has grown.", slide_id)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as err:
+        raise SlideNotFoundError(
+            f"{path.name} went away while it was opened.", hint="Open it again where it is now."
+        ) from err
 
 
 def _key(slide_id: str, kind: str) -> str:

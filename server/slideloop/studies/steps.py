@@ -68,6 +68,8 @@ class Steps:
         Of the step under way, 0 to 1.
     problem : SlideloopError or None
         Why a step failed; cleared by the next change.
+    is_closed : bool
+        Whether the server ends: nobody waits any more.
     """
 
     def __init__(self, loop: Loop, worker: Worker, store_of: Callable[[str], Features]) -> None:
@@ -76,12 +78,19 @@ class Steps:
         self.changed = threading.Condition(self.lock)
         self.progress = 0.0
         self.problem: SlideloopError | None = None
+        self.is_closed = False
         self._worker = worker
         self._store_of = store_of
         self._version = 0
         self.n_undone = 0
         self._predicted: dict[tuple[str, str], Predicted] = {}
         self._wanted: set[tuple[Training, str]] = set()
+
+    def close(self) -> None:
+        """Let those who wait go: nothing will change any more."""
+        with self.lock:
+            self.is_closed = True
+            self.changed.notify_all()
 
     # What is due ---------------------------------------------------------------------------
 

@@ -96,6 +96,13 @@ class Studies:
                     for number in live.study.search_slides:
                         self._slides.ensure_indexing(live.study.slides[number]["id"])
 
+    def close(self) -> None:
+        """Let those who wait for a study go; to be called before the worker ends."""
+        with self._lock:
+            live = list(self._live.values())
+        for study in live:
+            study.steps.close()
+
     def get(self, study_id: str) -> LiveStudy:
         """Return a study.
 
@@ -251,7 +258,7 @@ def _settings(fields: dict[str, Any]) -> Settings:
     names = ("mode", "classes", "positive", "strategy", "rounds", "k", "seed", "refine_query",
              "refine_over", "session_start")  # fmt: skip
     given = {name: fields[name] for name in names if fields.get(name) is not None}
-    training = TrainingSettings(**fields.get("training") or {})
+    training = TrainingSettings(**dict[str, Any](fields.get("training") or {}))
     return Settings.checked(
         **{
             "session_start": SESSION_START[engine],

@@ -12,8 +12,8 @@ import logging
 import threading
 from collections.abc import Callable, Hashable
 
-SHOW, TRAIN, PREDICT, INDEX = 0, 1, 2, 3
-"""Priorities, the most urgent first."""
+SHOW, TRAIN, PREDICT, INDEX, REST = range(5)
+"""Priorities, the most urgent first; REST: of an index that has given way to the next one."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Worker:
                     self._changed.wait()
                 if self._closing:
                     return
-            self.breathe(INDEX + 1)
+            self.breathe(REST + 1)
 
     def _next(self, below: int) -> tuple[Hashable, Callable[[], None]] | None:
         with self._changed:

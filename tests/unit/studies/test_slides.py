@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
@@ -29,6 +30,7 @@ from slideloop.errors import (
     SlideNotFoundError,
     SlidePixelsDifferError,
     SlideSizeDiffersError,
+    StoreDamagedError,
     StoreMismatchError,
     UnknownSlideError,
     UnreadableSlideError,
@@ -42,13 +44,14 @@ from slideloop.features.weights import Weights
 from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
 from slideloop.settings import Settings
 from slideloop.slides.reader import open_slide
+from slideloop.studies.ground import LEAST_TO_START
 from slideloop.studies.jobs import Jobs
 from slideloop.studies.ledger import Ledger, open_ledger
 from slideloop.studies.slides import SlideRegister, SlideRequest
 from slideloop.studies.worker import SHOW, Worker
 
 LONG_S = 30.0
-WIDTH, HEIGHT, PATCH = 1536, 1024, 48
+WIDTH, HEIGHT, PATCH = 1152, 768, 48
 FIELDS = {
     "id", "path", "fingerprint", "width", "height", "mpp", "grid", "filter", "normalisation",
     "encoder", "n_grid", "n_patches", "n_indexed", "dropped", "complete", "state", "problem",
@@ -157,6 +160,21 @@ def plain(tmp_path_factory: pytest.TempPathFactory, made_slide: Path) -> Feature
     return store
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, made_slide: Path) -> Path:
+    """A workspace in which the slide is indexed."""
+    folder = tmp_path_factory.mktemp("template") / "workspace"
+    with serving(folder) as server:
+        assert server.indexed(made_slide)["state"] == "ready"
+    return folder
+
+
+@pytest.fixture
+def ready(tmp_path: Path, template: Path) -> Path:
+    """A workspace of the test's own in which the slide is indexed."""
+    return Path(shutil.copytree(template, tmp_path / "ready"))
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + LONG_S
     while not holds():
@@ -190,7 +208,7 @@ def test_opening_gives_the_slide_and_the_job_that_indexes_it(server: Server, sli
     assert done["result"] == {"slide": opened["id"], "n_patches": ready["n_patches"]}
     assert (done["state"], done["progress"], done["stage"]) == ("done", 1.0, "indexing")
     assert (ready["state"], ready["complete"], ready["problem"]) == ("ready", True, None)
-    assert ready["n_patches"] == ready["n_indexed"] > 8 * BATCH
+    assert ready["n_patches"] == ready["n_indexed"] > 6 * BATCH
     assert ready["n_patches"] + ready["dropped"]["both"] == ready["n_grid"]
     json.dumps(ready, allow_nan=False)
 
@@ -205,13 +223,11 @@ def test_the_features_are_those_of_the_command_line(
         assert (folder / name).read_bytes() == (plain.folder / name).read_bytes()
 
 
-def test_a_complete_slide_is_opened_without_a_job(server: Server, slide: Path) -> None:
-    first = server.indexed(slide)
-    n_embedded = server.encoder.n_embedded
-    opened, job = server.open(slide)
-    assert job is None
-    assert opened == first
-    assert server.encoder.n_embedded == n_embedded
+def test_a_complete_slide_is_opened_without_a_job(ready: Path, made_slide: Path) -> None:
+    with serving(ready) as server:
+        (known,) = server.slides.all()
+        assert server.open(made_slide) == (known, None)
+        assert server.encoder.n_embedded == 0
 
 
 def test_a_slide_that_was_indexed_ahead_of_time_is_complete_at_once(
@@ -276,11 +292,11 @@ def test_first_slides_that_are_opened_at_once_agree_on_the_normalisation(
     assert one["normalisation"] == two["normalisation"]
 
 
-def test_the_dataset_normalisation_of_a_slide_is_measured_once(server: Server, slide: Path) -> None:
+def test_a_slide_normalised_by_its_dataset_is_found_again(server: Server, slide: Path) -> None:
     first = server.indexed(slide, normalisation="dataset")
-    assert first["normalisation"] == "dataset"
+    assert (first["normalisation"], first["state"]) == ("dataset", "ready")
+    assert not (server.workspace.root / "normalisation.json").exists()
     assert server.open(slide, normalisation="dataset") == (first, None)
-    assert server.indexed(slide)["id"] != first["id"]
 
 
 def test_options_make_another_slide_of_the_same_file(server: Server, slide: Path) -> None:
@@ -369,10 +385,10 @@ def as_indexed(workspace: Path, slide: Path, store: FeatureStore) -> Iterator[In
 
 
 def test_a_study_sees_the_same_slide_as_the_command_line(
-    server: Server, tmp_path: Path, slide: Path, plain: FeatureStore
+    ready: Path, made_slide: Path, plain: FeatureStore
 ) -> None:
-    registered = server.slides.get(server.indexed(slide)["id"])
-    with as_indexed(tmp_path / "workspace", slide, plain) as expected:
+    with serving(ready) as server, as_indexed(ready, made_slide, plain) as expected:
+        registered = server.slides.get(plain.id)
         assert registered.record == expected.record()
         assert registered.grid == expected.grid
         assert (registered.width, registered.height) == (expected.width, expected.height)
@@ -457,6 +473,60 @@ def test_what_is_more_urgent_runs_between_two_batches(server: Server, slide: Pat
     assert job is not None
     server.jobs.wait(job["id"], LONG_S)
     assert seen == [3 * BATCH]
+
+
+def test_the_first_patches_of_a_further_slide_come_before_the_rest_of_this_one(
+    server: Server, tmp_path: Path, slide: Path
+) -> None:
+    fine = {"patch_px": 24, "normalisation": "imagenet"}
+    paths = [slide, tmp_path / "other.tif", tmp_path / "third.tif"]
+    for number, path in enumerate(paths[1:], 3):
+        write_slide(Scene(number, WIDTH, HEIGHT), path)
+    server.encoder.stop_at = LEAST_TO_START + BATCH
+    first, job = server.open(paths[0], **fine)
+    assert server.encoder.stopped.wait(LONG_S)
+    order: list[str] = []
+    server.slides.watch(order.append)
+    others = [server.open(path, **fine) for path in paths[1:]]
+    server.encoder.go_on()
+    ids = [first["id"], *(opened["id"] for opened, _ in others)]
+    for _, each in [(first, job), *others]:
+        assert each is not None
+        assert server.jobs.wait(each["id"], LONG_S)["state"] == "done"
+    runs = [ids.index(slide_id) for slide_id, _ in itertools.groupby(order)]
+    # One batch of the first, the others' first patches, then the rest of each in turn.
+    assert runs == [0, 1, 2, 0, 1, 2]
+    n_first = [sum(1 for _ in batches) for _, batches in itertools.groupby(order)]
+    assert n_first[1] == n_first[2] == LEAST_TO_START // BATCH + 1  # and one for its pause
+    stores = [server.slides.get(slide_id).store for slide_id in ids]
+    assert all(store.is_complete for store in stores)
+    assert server.encoder.n_embedded == sum(map(len, stores))
+
+
+def test_a_slide_that_has_given_way_can_be_cancelled(
+    server: Server, tmp_path: Path, slide: Path
+) -> None:
+    fine = {"patch_px": 24, "normalisation": "imagenet"}
+    write_slide(Scene(3, WIDTH, HEIGHT), tmp_path / "other.tif")
+    server.encoder.stop_at = LEAST_TO_START + BATCH
+    first, job = server.open(slide, **fine)
+    assert server.encoder.stopped.wait(LONG_S)
+    other, waiting = server.open(tmp_path / "other.tif", **fine)
+    assert job is not None
+    assert waiting is not None
+    states: list[str] = []
+
+    def cancel(slide_id: str) -> None:
+        if slide_id == first["id"] and server.slides.view(other["id"])["n_indexed"]:
+            states.append(server.jobs.view(waiting["id"])["state"])
+            server.jobs.cancel(waiting["id"])
+
+    server.slides.watch(cancel)
+    server.encoder.go_on()
+    assert server.jobs.wait(waiting["id"], LONG_S)["state"] == "cancelled"
+    assert states[0] == "queued"
+    assert server.slides.view(other["id"])["n_indexed"] == LEAST_TO_START
+    assert server.jobs.wait(job["id"], LONG_S)["state"] == "done"
 
 
 # Files that go, come and change --------------------------------------------------------------
@@ -643,56 +713,50 @@ def test_a_fault_of_our_own_fails_the_slide_without_its_words(server: Server, sl
 # After a restart -----------------------------------------------------------------------------
 
 
-def test_slides_are_there_after_a_restart(tmp_path: Path, slide: Path) -> None:
-    with serving(tmp_path / "workspace") as server:
-        before = server.indexed(slide)
-    with serving(tmp_path / "workspace") as server:
-        assert server.slides.all() == [before]
+def test_slides_are_there_after_a_restart(ready: Path, made_slide: Path) -> None:
+    with serving(ready) as server:
+        (before,) = server.slides.all()
+        assert (before["state"], before["path"]) == ("ready", str(made_slide))
         assert len(server.slides.get(before["id"]).store) == before["n_patches"]
+        assert server.slides.all() == [before]
         assert server.encoder.n_embedded == 0
 
 
-def test_features_that_were_deleted_are_computed_anew(tmp_path: Path, slide: Path) -> None:
-    with serving(tmp_path / "workspace") as server:
-        before = server.indexed(slide)
-    shutil.rmtree(tmp_path / "workspace" / "features")
-    with serving(tmp_path / "workspace") as server:
+def test_features_that_were_deleted_are_computed_anew(ready: Path, made_slide: Path) -> None:
+    with serving(ready) as server:
+        (before,) = server.slides.all()
+    shutil.rmtree(ready / "features")
+    with serving(ready) as server:
         view = server.slides.view(before["id"])
         assert (view["state"], view["n_indexed"]) == ("failed", 0)
-        assert server.indexed(slide) == before
+        assert server.indexed(made_slide) == before
         assert server.encoder.n_embedded == before["n_patches"]
 
 
-def test_damaged_features_are_a_problem_of_the_slide_not_of_the_list(
-    tmp_path: Path, slide: Path
-) -> None:
-    with serving(tmp_path / "workspace") as server:
-        before = server.indexed(slide)
-    rows = tmp_path / "workspace" / "features" / f"{before['id']}.full" / "pooled.npy"
+def test_damaged_features_are_a_problem_of_the_slide_not_of_the_list(ready: Path) -> None:
+    (folder,) = (ready / "features").glob("*.full")
+    rows = folder / "pooled.npy"
     rows.write_bytes(rows.read_bytes()[:-2])
-    with serving(tmp_path / "workspace") as server:
-        server.ledger.put(
-            "slide",
-            before["id"],
-            {**server.ledger.all("slide")[before["id"]], "is_complete": False},
-        )
-    with serving(tmp_path / "workspace") as server:
+    with serving(ready) as server:
+        (before,) = server.slides.all()
+        with pytest.raises(StoreDamagedError):
+            server.slides.get(before["id"])
         (view,) = server.slides.all()
         assert (view["state"], view["problem"]["code"]) == ("failed", "store_damaged")
 
 
 def test_slides_of_another_network_are_listed_but_refused_to_studies(
-    tmp_path: Path, slide: Path
+    ready: Path, made_slide: Path
 ) -> None:
-    with serving(tmp_path / "workspace", CountingEncoder("0")) as server:
-        before = server.indexed(slide)
-    with serving(tmp_path / "workspace", CountingEncoder("1")) as server:
+    with serving(ready, CountingEncoder("0")) as server:
+        (before,) = server.slides.all()
+    with serving(ready, CountingEncoder("1")) as server:
         assert server.slides.all() == [before]
         for use in (server.slides.get, server.slides.ensure_indexing):
             with pytest.raises(StoreMismatchError) as caught:
                 use(before["id"])
             assert "--weights" in caught.value.hint
-        mine = server.indexed(slide)
+        mine = server.indexed(made_slide)
         assert mine["id"] != before["id"]
         assert mine["state"] == "ready"
 
@@ -717,10 +781,11 @@ def test_an_unfinished_index_of_another_network_is_listed_as_failed(
 # Full and pooled -----------------------------------------------------------------------------
 
 
-def test_a_full_store_serves_who_asks_for_pooled(server: Server, slide: Path) -> None:
-    full = server.indexed(slide, store="full")
-    assert server.open(slide, store="pooled") == (full, None)
-    assert server.slides.get(full["id"]).store.kind == "full"
+def test_a_full_store_serves_who_asks_for_pooled(ready: Path, made_slide: Path) -> None:
+    with serving(ready) as server:
+        (full,) = server.slides.all()
+        assert server.open(made_slide, store="pooled") == (full, None)
+        assert server.slides.get(full["id"]).store.kind == "full"
 
 
 def test_a_pooled_store_becomes_a_full_one_when_asked(
