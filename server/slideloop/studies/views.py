@@ -105,9 +105,9 @@ def _query(study: Study, session: Session) -> dict[str, Any]:
 
 
 def _patch(study: Study, patch: dict[str, Any]) -> dict[str, Any]:
-    record = study.slides[patch["slide"]]
-    side: int = record["grid"]["patch_px0"]
-    step: int = record["grid"]["stride_px0"]
+    slide: int = patch["slide"]
+    record = study.slides[slide]
+    side, step = record["grid"]["patch_px0"], record["grid"]["stride_px0"]
     return {
         "id": patch["id"],
         "slide": record["id"],
