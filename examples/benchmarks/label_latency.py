@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from slideloop.cli.served import ServerProcess
-from slideloop.evaluation.generated import GLASS, Scene, write_slide
+from slideloop.evaluation.generated import STROMA, TUMOUR, Scene, write_slide
 
 CLASSES = ("Tumor", "Normal")
 ENGINES = ("faithful", "linear", "linear", "linear")
@@ -180,9 +180,9 @@ class Bench:
 
 
 def _tissue(scene: Scene) -> list[tuple[int, int]]:
-    """Return corners of patches that lie on tissue whole."""
+    """Return corners of patches that lie whole on tissue that is not white."""
     corners = [(x, y) for x in range(0, SIZE[0], PATCH) for y in range(0, SIZE[1], PATCH)]
-    return [c for c in corners if np.all(scene.tissue(*c, PATCH, PATCH) != GLASS)]
+    return [c for c in corners if np.isin(scene.tissue(*c, PATCH, PATCH), (STROMA, TUMOUR)).all()]
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float] | None:

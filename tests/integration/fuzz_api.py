@@ -186,8 +186,8 @@ def main() -> None:
             found = fuzz(Path(name), given.max_examples, seed, "--continue-on-failure")
         n_cases += sum(found.n_cases.values())
         print(json.dumps({"seed": seed, "cases": found.n_cases, "statuses": found.statuses}))  # noqa: T201
-        if found.code != 0:
-            sys.exit(found.said)
+        if found.code != 0 or "Traceback" in found.log:
+            sys.exit(found.said + found.log)
         seed += 1
 
 

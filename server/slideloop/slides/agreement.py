@@ -5,6 +5,7 @@ Owns the comparison, all of it in the coordinates that QuPath shows. Knows nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,12 @@ SERVER_TYPES = ("OpenSlide", "Bio-Formats", "ImageJ server", "BufferedImage wrap
 """What `getServerType()` says in QuPath 0.5 to 0.7 where pixels come straight from the file.
 
 A wrapper puts its own words around these or in their place: "OpenSlide (Rotate 180)",
-"Bio-Formats (Flip HORIZONTAL)", "OpenSlide [reorder BGR]", "Generated pyramid (Bio-Formats)",
-"Cropped image server", "Affine transform server", "Z-concatenated image server" and others.
+"Bio-Formats (Flip HORIZONTAL)", "OpenSlide [reorder BGR]", "Cropped image server",
+"Affine transform server", "Z-concatenated image server" and others.
 """
+
+_PYRAMID = re.compile(r"Generated pyramid \((.*)\)")
+"""What QuPath puts around a large image without a pyramid by default; level 0 stays as it is."""
 
 SAME_MPP = 0.01
 """um/px may differ by this share: QuPath averages both directions, and stores some as float32."""
@@ -92,14 +96,15 @@ def check_agreement(
 
 
 def _check_server_type(info: SlideInfo, server_type: str) -> None:
-    if server_type in SERVER_TYPES:
+    wrapped = _PYRAMID.fullmatch(server_type)
+    if (wrapped[1] if wrapped else server_type) in SERVER_TYPES:
         return
     shown = server_type if len(server_type) <= 80 else f"{server_type[:80]}..."
     raise ServerTypeUnsupportedError(
         f"QuPath shows {info.path.name} through {shown!r}, which may turn, flip, cut or recolour "
         "it.",
-        hint="Add the image to the project again, without rotation, flip, crop or generated "
-        f"pyramid. Known: {', '.join(SERVER_TYPES)}.",
+        hint="Add the image to the project again, without rotation, flip or crop. "
+        f"Known: {', '.join(SERVER_TYPES)}.",
     )
 
 

@@ -19,8 +19,30 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-N_IN_MEMORY = 3
-"""Trainings whose models stay in memory: what an undo or two goes back to."""
+N_IN_MEMORY = 16
+"""Trainings, of all studies, whose models stay in memory: what is worked on, and what an undo or
+two goes back to. The trained heads of one take some 60 MB on a slide of 12,500 patches."""
+
+
+class ModelMemory:
+    """Models in memory, those used last; shared by all studies of a server."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[int, str], Models] = {}
+
+    def get(self, key: tuple[int, str]) -> Models | None:
+        """Return models, and count that as a use."""
+        models = self._models.pop(key, None)
+        if models is not None:
+            self._models[key] = models
+        return models
+
+    def put(self, key: tuple[int, str], models: Models) -> None:
+        """Keep models in place of those that were not used for longest."""
+        self._models.pop(key, None)
+        self._models[key] = models
+        while len(self._models) > N_IN_MEMORY:
+            self._models.pop(next(iter(self._models)))
 
 
 class ModelKeeper:
@@ -32,15 +54,19 @@ class ModelKeeper:
         Turns models into bytes and back.
     folder : Path, optional
         Where they are kept; None: in memory only.
+    memory : ModelMemory, optional
+        None: one of its own.
     """
 
-    def __init__(self, engine: Engine, folder: Path | None = None) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path | None = None, memory: ModelMemory | None = None
+    ) -> None:
         self._engine, self._folder = engine, folder
-        self._models: dict[str, Models] = {}
+        self._memory = memory or ModelMemory()
 
     def keep(self, digest: str, models: Models) -> None:
         """Keep models under a digest, their own or the one that was recorded for them."""
-        self._remember(digest, models)
+        self._memory.put((id(self), digest), models)
         if self._folder is None or models.digest != digest:
             return
         data = self._engine.to_bytes(models)
@@ -55,8 +81,9 @@ class ModelKeeper:
 
     def get(self, digest: str) -> Models | None:
         """Return models by their digest, or None if they must be trained again."""
-        if digest in self._models:
-            return self._models[digest]
+        models = self._memory.get((id(self), digest))
+        if models is not None:
+            return models
         if self._folder is None:
             return None
         path = self._folder / f"{digest}.pt"
@@ -70,11 +97,5 @@ class ModelKeeper:
         if models.digest != digest:
             _log.warning("The models in %s are not those of its name; trained again.", path)
             return None
-        self._remember(digest, models)
+        self._memory.put((id(self), digest), models)
         return models
-
-    def _remember(self, digest: str, models: Models) -> None:
-        self._models.pop(digest, None)
-        self._models[digest] = models
-        while len(self._models) > N_IN_MEMORY:
-            self._models.pop(next(iter(self._models)))

@@ -26,7 +26,7 @@ from slideloop.studies.journal import new_id
 from slideloop.studies.ledger import StoredJournal
 from slideloop.studies.live import LiveStudy
 from slideloop.studies.loop import Loop, create_study
-from slideloop.studies.models import ModelKeeper
+from slideloop.studies.models import ModelKeeper, ModelMemory
 from slideloop.studies.once import Answer, Request, first_answer
 from slideloop.studies.queries import QueryKeeper
 from slideloop.studies.rounds import id_of_patch
@@ -80,6 +80,8 @@ class Studies:
         self._encoder, self._worker, self._jobs = encoder, worker, jobs
         self._lock = threading.RLock()
         self._live: dict[str, LiveStudy] = {}
+        self._memory = ModelMemory()
+        self._engines: dict[tuple[str, TrainingSettings], Engine] = {}
         slides.watch(self._grown)
 
     def resume(self) -> None:
@@ -229,7 +231,7 @@ class Studies:
             engine,
             slides,
             machine=machine_of(environment(self._encoder, made["normalisation"])),
-            models=ModelKeeper(engine, folder / "models"),
+            models=ModelKeeper(engine, folder / "models", self._memory),
             queries=QueryKeeper(folder / "queries"),
         )
         steps = Steps(
@@ -240,7 +242,12 @@ class Studies:
         return live
 
     def _engine(self, settings: Settings) -> Engine:
-        return create_engine(settings.engine, self._encoder, TrainingSettings(**settings.training))
+        """Return the engine of a study; studies of equal settings share one."""
+        training = TrainingSettings(**settings.training)
+        key = settings.engine, training
+        if key not in self._engines:
+            self._engines[key] = create_engine(settings.engine, self._encoder, training)
+        return self._engines[key]
 
     def _grown(self, slide: str) -> None:
         with self._lock:

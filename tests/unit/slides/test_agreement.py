@@ -210,7 +210,7 @@ def test_what_reads_the_file_as_it_is_passes(scene: NDArray[np.uint8], server_ty
         "Bio-Formats (Rotate 90)",
         "OpenSlide (Flip HORIZONTAL)",
         "OpenSlide [reorder BGR]",
-        "Generated pyramid (Bio-Formats)",
+        "Generated pyramid (OpenSlide (Flip VERTICAL))",
         "Cropped image server",
         "Affine transform server",
         "Channel concat image server",
@@ -229,6 +229,10 @@ def test_a_wrapper_or_an_unknown_server_is_refused_by_name(
     with pytest.raises(ServerTypeUnsupportedError) as caught:
         check(ArrayReader(scene), server_type=server_type)
     assert repr(server_type) in caught.value.message
+
+
+def test_a_pyramid_that_qupath_generated_passes(scene: NDArray[np.uint8]) -> None:
+    check(ArrayReader(scene), server_type="Generated pyramid (ImageJ server)")
 
 
 def test_a_long_server_type_is_cut_in_the_message(scene: NDArray[np.uint8]) -> None:
