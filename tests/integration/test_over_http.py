@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from tests.command_line import QUICK
+from tests.command_line import QUICK, slideloop
 
 from slideloop.cli.served import ServerNotStartedError, ServerProcess
 from slideloop.errors import NotTrainedError, StoreMismatchError
@@ -35,6 +35,7 @@ from slideloop.learning.heads import TrainingSettings
 from slideloop.masks.cells import to_png
 from slideloop.masks.geojson import mask_features
 from slideloop.studies.journal import read_journal
+from slideloop.studies.ledger import open_ledger
 
 pytestmark = pytest.mark.slow
 
@@ -372,6 +373,17 @@ def test_an_interrupted_demo_leaves_no_server(tmp_path: Path):
     assert "Interrupted" in rest
     assert "Traceback" not in rest
     wait_until_gone(url, 1)
+
+
+def test_a_demo_does_not_overwrite_the_slide_of_another_one(tmp_path: Path):
+    (tmp_path / "slide.tif").write_bytes(b"of an older version")
+    (tmp_path / "workspace").mkdir()
+    open_ledger(tmp_path / "workspace").close()
+    outcome = slideloop("demo", "--out", tmp_path, "--seed", 3, *QUICK)
+    assert outcome.code == 2
+    assert "belongs to an older demo" in outcome.err
+    assert (tmp_path / "slide.tif").read_bytes() == b"of an older version"
+    assert not list(tmp_path.glob("*new*"))
 
 
 # Examples ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from slideloop.cli.common import (
     progress,
     say,
 )
-from slideloop.errors import WeightsError
+from slideloop.errors import InvalidInputError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +67,9 @@ def command(settings: Settings, out: Path, as_json: bool) -> None:  # fmt: skip
     outputs.prepare(out)
     encoder = _encoder(settings)
     files = _files(out)
+    is_first = not (_workspace(out) / "slideloop.db").exists()
     with _server(settings, encoder, out, files["server's log"]) as server:
-        _build(files, settings.seed)
+        _build(files, settings.seed, is_first)
         client = _client(server)
         subject = _subject(client, files, encoder, settings)
         runs = [_play(client, subject, *each, settings.seed) for each in ENGINES.items()]
@@ -135,14 +137,32 @@ def _workspace(out: Path) -> Path:
     return out.resolve() / "workspace"
 
 
-def _build(files: dict[str, Path], seed: int) -> None:
-    """Write the slide and its truth."""
+def _build(files: dict[str, Path], seed: int, is_first: bool) -> None:
+    """Write the slide and its truth; the same slide again is left as it is.
+
+    Raises
+    ------
+    InvalidInputError
+        If the studies of an earlier demo belong to another slide.
+    """
     from slideloop.evaluation import outputs
     from slideloop.evaluation.generated import Scene, truth_geojson, write_slide
 
-    say(f"Building {files['slide']} ...")
-    scene = Scene(seed)
-    write_slide(scene, files["slide"])
+    slide = files["slide"]
+    say(f"Building {slide} ...")
+    scene, built = Scene(seed), slide.with_name("slide-new.tif")
+    try:
+        write_slide(scene, built)
+        is_other = slide.exists() and not filecmp.cmp(built, slide, shallow=False)
+        if is_other and not is_first:
+            raise InvalidInputError(
+                f"{slide} belongs to an older demo, of another seed or version.",
+                hint=f"Give another folder with --out, or delete {slide.parent}.",
+            )
+        if is_other or not slide.exists():
+            built.replace(slide)
+    finally:
+        built.unlink(missing_ok=True)
     outputs.write_json(files["truth"], truth_geojson(scene))
 
 
