@@ -143,11 +143,10 @@ def test_a_query_of_an_exhausted_study_is_refused(service: Service) -> None:
     while study.round(WAIT_S)["state"] == "labelling":
         finish_round(study)
     assert study.round(0)["state"] == "exhausted"
-    before = types_of(study)
     with pytest.raises(PoolExhaustedError) as caught:
         study.query(*tissue(service), "Tumor", asks())
     assert caught.value.code == "pool_exhausted"
-    assert types_of(study) == before
+    assert types_of(study).count("query") == 1
 
 
 def test_an_exhausted_study_goes_on_with_another_slide(service: Service) -> None:
