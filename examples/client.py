@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import time
@@ -154,10 +155,11 @@ def main() -> None:
         "truth", type=Path, help="GeoJSON of QuPath annotations, some of them Tumor"
     )
     parser.add_argument("--server", default="http://127.0.0.1:8765", metavar="URL")
-    parser.add_argument("--token", help="where the server wants one")
     parser.add_argument("--out", type=Path, default=Path(), help="folder for the mask")
     given = parser.parse_args()
-    play(Server(given.server, given.token), given.slide, given.truth, given.out)
+    # A token, where the server wants one, is a secret: not for the command line, which others see.
+    server = Server(given.server, os.environ.get("SLIDELOOP_TOKEN"))
+    play(server, given.slide, given.truth, given.out)
 
 
 if __name__ == "__main__":

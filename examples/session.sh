@@ -8,7 +8,7 @@
 # then asked for by its place; look at it in QuPath and answer t (tumour), n (normal) or u (unsure).
 # mask.geojson and mask.png are left in the current folder.
 #
-# Taken from the environment: SERVER (http://127.0.0.1:8765), TOKEN, ROUNDS (2), K (5).
+# Taken from the environment: SERVER (http://127.0.0.1:8765), SLIDELOOP_TOKEN, ROUNDS (2), K (5).
 # The API in full: http://127.0.0.1:8765/api/v1/docs
 set -eu
 
@@ -49,7 +49,9 @@ event_id() {
 
 # ask OPTIONS PATH: curl, with the token on its stdin, where no list of processes shows it.
 ask() {
-    if [ -n "${TOKEN-}" ]; then echo "header = \"Authorization: Bearer $TOKEN\""; fi |
+    if [ -n "${SLIDELOOP_TOKEN-}" ]; then
+        echo "header = \"Authorization: Bearer $SLIDELOOP_TOKEN\""
+    fi |
         curl --config - --silent --show-error --noproxy localhost,127.0.0.1 \
             --retry 5 --retry-connrefused --header 'Content-Type: application/json' "$@"
 }

@@ -457,6 +457,32 @@ def test_the_shell_example_says_what_the_server_refuses(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_examples_send_the_token(small_slides: Path, tmp_path: Path):
+    workspace = tmp_path / "workspace"
+    arguments = ["--workspace", str(workspace), "--slides-root", str(tmp_path), "--require-token"]
+    missing = str(tmp_path / "none.tif")
+    commands = [
+        [sys.executable, str(EXAMPLES / "client.py"), missing, str(small_slides / "small.geojson")]
+    ]
+    if shutil.which("curl"):
+        commands.append(["sh", str(EXAMPLES / "session.sh"), missing, "0", "0", "96", "96"])
+    with ServerProcess([*arguments, *QUICK], tmp_path / "server.log") as process:
+        environment = {**os.environ, "SERVER": process.url()}
+        token = (workspace / "token").read_text().strip()
+        commands[0] += ["--server", process.url()]
+        for command in commands:
+            for secret, said in (("", "token"), (token, "none.tif")):
+                done = subprocess.run(
+                    command,
+                    env={**environment, "SLIDELOOP_TOKEN": secret},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 1
+                assert said in done.stderr
+
+
 def is_tumour(scene: Scene, x: int, y: int) -> bool:
     return bool((scene.tissue(x, y, 96, 96) == TUMOUR).mean() >= 0.5)
 

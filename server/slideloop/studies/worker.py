@@ -9,11 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 
 SHOW, TRAIN, PREDICT, INDEX, REST = range(5)
 """Priorities, the most urgent first; REST: of an index that has given way to the next one."""
+
+NICENESS = 10
+"""Of the worker's thread; 0 is usual, 19 the most patient."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +86,7 @@ class Worker:
             self._thread.join()
 
     def _run(self) -> None:
+        _step_back()
         while True:
             with self._changed:
                 while not (self._queue or self._closing):
@@ -95,6 +102,16 @@ class Worker:
             _, _, key, function = heapq.heappop(self._queue)
             self._queued.discard(key)
             return key, function
+
+
+def _step_back() -> None:
+    """Let requests go first on the processor, where a thread can have a priority of its own.
+
+    Threads that PyTorch starts from this one inherit it.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _do(key: Hashable, function: Callable[[], None]) -> None:
