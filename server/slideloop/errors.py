@@ -201,13 +201,6 @@ class UnsupportedMediaTypeError(SlideloopError):
     http_status = 415
 
 
-class TooLargeError(SlideloopError):
-    """A body above the limit."""
-
-    code = "too_large"
-    http_status = 413
-
-
 class UnauthorizedError(SlideloopError):
     """A request without the token, or with another one."""
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
+from tests.services import quick_settings
 
 from slideloop.api.app import ServeOptions, create_app
 from slideloop.api.paths import Roots
 from slideloop.api.schemas import MAX_BODY_BYTES
 from slideloop.api.serving import OneLine
-from slideloop.settings import Settings
 from slideloop.studies.service import open_service
 
 if TYPE_CHECKING:
@@ -36,14 +36,7 @@ REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = Settings(
-        workspace=tmp_path_factory.mktemp("workspace"),
-        weights="random",
-        encoder="squeezenet1_1",
-        device="cpu",
-        patch=96,
-    )
-    service = open_service(settings)
+    service = open_service(quick_settings(tmp_path_factory.mktemp("workspace")))
     yield service
     service.close()
 

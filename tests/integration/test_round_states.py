@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.services import quick_settings
 
 from slideloop.errors import (
     EventIdReusedError,
@@ -23,7 +24,6 @@ from slideloop.evaluation.generated import Scene, write_slide
 from slideloop.features.encoders import Encoder
 from slideloop.learning.database import Database
 from slideloop.learning.linear import LinearEngine
-from slideloop.settings import load_settings
 from slideloop.studies.live import Answer, LiveStudy, Request
 from slideloop.studies.replay import replay
 from slideloop.studies.service import Service, open_service
@@ -32,15 +32,9 @@ from slideloop.studies.slides import SlideRequest
 WAIT_S = 20.0
 
 
-def settings_for(workspace: Path) -> Any:
-    return load_settings(
-        workspace=workspace, weights="random", encoder="squeezenet1_1", patch=96, device="cpu"
-    )
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, small_slides: Path) -> Iterator[Service]:
-    opened = open_service(settings_for(tmp_path_factory.mktemp("service")))
+    opened = open_service(quick_settings(tmp_path_factory.mktemp("service")))
     for name in ("small", "other"):
         _, job = opened.slides.open(SlideRequest(small_slides / f"{name}.tif"))
         assert job is not None
@@ -375,7 +369,7 @@ def test_a_region_in_a_session_that_is_over_changes_labels_and_the_mask(
 
 
 def test_a_study_goes_on_where_it_was_after_a_restart(tmp_path: Path, small_slides: Path) -> None:
-    first = open_service(settings_for(tmp_path))
+    first = open_service(quick_settings(tmp_path))
     _, job = first.slides.open(SlideRequest(small_slides / "small.tif"))
     assert job is not None
     first.jobs.wait(job["id"], 60)
@@ -387,7 +381,7 @@ def test_a_study_goes_on_where_it_was_after_a_restart(tmp_path: Path, small_slid
     view, current = study.view(), study.round(0)
     mask = study.prediction(slide_ids(first)[0], WAIT_S)
     first.close()
-    second = open_service(settings_for(tmp_path))
+    second = open_service(quick_settings(tmp_path))
     try:
         again = second.studies.get(study.id)
         assert again.round(0) == current
@@ -402,7 +396,7 @@ def test_a_study_goes_on_where_it_was_after_a_restart(tmp_path: Path, small_slid
 def test_the_first_patches_come_while_the_slide_is_indexed(
     tmp_path: Path, small_slides: Path
 ) -> None:
-    opened = open_service(settings_for(tmp_path))
+    opened = open_service(quick_settings(tmp_path))
     try:
         slide, job = opened.slides.open(SlideRequest(small_slides / "small.tif"))
         study = new_study(opened)
@@ -429,7 +423,7 @@ def test_a_study_played_while_its_slide_was_indexed_replays_exactly(
     tmp_path: Path, squeezenet: Encoder
 ) -> None:
     write_slide(Scene(3, 2560, 1920), tmp_path / "slide.tif")
-    opened = open_service(settings_for(tmp_path / "workspace"))
+    opened = open_service(quick_settings(tmp_path / "workspace"))
     try:
         slide, job = opened.slides.open(SlideRequest(tmp_path / "slide.tif"))
         study = new_study(opened, rounds=3)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.command_line import QUICK, slideloop
+from tests.services import quick_settings
 
 from slideloop.api.app import ServeOptions, create_app
 from slideloop.api.paths import Roots
@@ -29,7 +30,6 @@ from slideloop.api.serving import bind, front
 from slideloop.api.waiting import SEATS
 from slideloop.errors import InvalidInputError
 from slideloop.evaluation.generated import Scene, write_slide
-from slideloop.settings import Settings
 from slideloop.studies.service import open_service
 
 if TYPE_CHECKING:
@@ -44,14 +44,7 @@ START_S = 60
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = Settings(
-        workspace=tmp_path_factory.mktemp("workspace"),
-        weights="random",
-        encoder="squeezenet1_1",
-        device="cpu",
-        patch=96,
-    )
-    service = open_service(settings)
+    service = open_service(quick_settings(tmp_path_factory.mktemp("workspace")))
     yield service
     service.close()
 

@@ -15,10 +15,10 @@ from tests.integration.test_round_states import (
     label_all,
     new_study,
     query,
-    settings_for,
     slide_ids,
     types_of,
 )
+from tests.services import quick_settings
 
 from slideloop.studies.live import LiveStudy
 from slideloop.studies.models import ModelKeeper
@@ -39,7 +39,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(workspace: Path, small_slides: Path) -> Iterator[Service]:
-    opened = open_service(settings_for(workspace))
+    opened = open_service(quick_settings(workspace))
     _, job = opened.slides.open(SlideRequest(small_slides / "small.tif"))
     assert job is not None
     opened.jobs.wait(job["id"], 60)

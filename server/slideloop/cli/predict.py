@@ -57,7 +57,7 @@ def command(
     from slideloop.cli.studies import open_study
     from slideloop.cli.study_names import find_study
     from slideloop.evaluation import outputs
-    from slideloop.studies.replay import is_as_recorded, restore
+    from slideloop.studies.replay import restore
 
     outputs.prepare(out)
     opened = open_study(find_study(study, settings.workspace), settings)
@@ -65,7 +65,7 @@ def command(
     further = opened.open_further(slides, settings.assume_mpp)
     # A study's own slide keeps its given labels; any other comes behind the study's.
     loop = restore(opened.journal, opened.database(own), opened.engine, own)
-    if not is_as_recorded(loop):
+    if not loop.is_as_recorded():
         say("The models, trained again, differ in their last bits from the recorded ones: "
             "another machine or library version than the study's.")  # fmt: skip
     rows: list[dict[str, Any]] = []

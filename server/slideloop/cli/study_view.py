@@ -26,7 +26,7 @@ def view_of(events: Sequence[Event]) -> dict[str, Any]:
     newest = events[-1]
     fold = Study.of(events)
     return {
-        **study_view(fold, {"seq": newest.seq, "hash": newest.hash}),
+        **study_view(fold, newest.receipt),
         "created": events[0].time,
         "changed": newest.time,
         "n_trainings": fold.n_trainings,

@@ -14,7 +14,7 @@ import numpy as np
 
 from slideloop.errors import NotTrainedError, StoreMismatchError, TruthError
 from slideloop.evaluation.client import WAIT_S, ServerProblemError
-from slideloop.evaluation.simulate import Run, draw_queries, measure
+from slideloop.evaluation.simulate import Run, draw_queries, reserved_places, take_point
 from slideloop.learning.database import place_of, slide_of
 from slideloop.studies.prediction import Prediction
 from slideloop.studies.rounds import id_of_patch
@@ -132,9 +132,7 @@ def play_over_http(
         If the server refuses a step, or is lost.
     """
     queries = draw_queries(subject, protocol, seed)
-    reserved = [
-        [place_of(q) for q in queries if slide_of(q) == s] for s in range(len(subject.stores))
-    ]
+    reserved = reserved_places(subject, queries)
     body = _study_body(subject, protocol, strategy, seed, reserved)
     study = RemoteStudy(client, subject, client.request("POST", "/studies", body)["id"])
     # What `Run` and `measure` use of a loop is what a remote study has.
@@ -156,16 +154,7 @@ def play_over_http(
                 progress(n_rounds)
         state = shown["state"]
         study.read_on()
-        view = client.get(f"/studies/{study.id}")
-        point = {
-            "session": number,
-            "n_labels": sum(view["n_labels"].values()),
-            "n_query_labels": view["n_query_labels"],
-        }
-        measured = measure(run.loop, subject, reserved)
-        run.n_boundary = int(measured.pop("n_boundary", 0) or 0)
-        measured.pop("n_scored", None)
-        run.curve.append({**point, **measured, "round_s": seconds})
+        take_point(run, subject, number, reserved, seconds)
     return run
 
 

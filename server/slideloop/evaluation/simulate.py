@@ -256,9 +256,7 @@ def play(
     """
     settings = protocol.settings(subject.classes, strategy, seed)
     queries = draw_queries(subject, protocol, seed)
-    reserved = [
-        [place_of(q) for q in queries if slide_of(q) == s] for s in range(len(subject.stores))
-    ]
+    reserved = reserved_places(subject, queries)
     journal = Journal(new_id())
     create_study(
         journal,
@@ -287,16 +285,41 @@ def play(
             n_rounds += 1
             if progress:
                 progress(n_rounds)
-        point = {
-            "session": number,
-            "n_labels": sum(loop.study.n_labels().values()),
-            "n_query_labels": loop.study.n_given("query"),
-        }
-        measured = measure(loop, subject, reserved)
-        run.n_boundary = int(measured.pop("n_boundary", 0) or 0)
-        measured.pop("n_scored", None)
-        run.curve.append({**point, **measured, "round_s": seconds})
+        take_point(run, subject, number, reserved, seconds)
     return run
+
+
+def reserved_places(subject: Subject, queries: Sequence[int]) -> list[list[int]]:
+    """Return the places of a run's queries, by slide: they are never shown and never scored."""
+    return [[place_of(q) for q in queries if slide_of(q) == s] for s in range(len(subject.stores))]
+
+
+def take_point(
+    run: Run, subject: Subject, number: int, reserved: list[list[int]], seconds: list[float]
+) -> None:
+    """Measure a run after one of its sessions, and add the point to its curve.
+
+    Parameters
+    ----------
+    run : Run
+    subject : Subject
+    number : int
+        Of the session, from 1 on.
+    reserved : list of list of int
+        As `reserved_places`.
+    seconds : list of float
+        What its rounds took.
+    """
+    study = run.loop.study
+    point = {
+        "session": number,
+        "n_labels": sum(study.n_labels().values()),
+        "n_query_labels": study.n_given("query"),
+    }
+    measured = measure(run.loop, subject, reserved)
+    run.n_boundary = int(measured.pop("n_boundary", 0) or 0)
+    measured.pop("n_scored", None)
+    run.curve.append({**point, **measured, "round_s": seconds})
 
 
 def answer(loop: Loop, subject: Subject) -> None:

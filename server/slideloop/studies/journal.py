@@ -60,6 +60,11 @@ class Event:
     stored: bytes
     hash: str
 
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """Seq and hash: what `study verify --expect` checks a chain against."""
+        return {"seq": self.seq, "hash": self.hash}
+
     def line(self) -> bytes:
         """Return the line as it is exported, with its hash and without a line break."""
         return self.stored[:-1] + f',"hash":"{self.hash}"}}'.encode()

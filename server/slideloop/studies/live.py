@@ -116,7 +116,7 @@ class LiveStudy:
             progress = min(self._ground.n_indexed(self.study) / LEAST_TO_START, 1.0)
         elif state == "training":
             progress = min(self.steps.progress, 1.0)
-        return round_view(self.study, self._ground.n_pool(self.study), progress, self._notes())
+        return round_view(self.study, self._ground.n_pool, progress, self._notes())
 
     def _notes(self) -> list[dict[str, str]]:
         problem = self.steps.problem
@@ -140,8 +140,7 @@ class LiveStudy:
         return self.steps.problem is None and not self.steps.is_closed
 
     def _head(self) -> dict[str, Any]:
-        newest = self._loop.journal.events[-1]
-        return {"seq": newest.seq, "hash": newest.hash}
+        return self._journal.events[-1].receipt
 
     # Changing ------------------------------------------------------------------------------
 
@@ -204,18 +203,19 @@ class LiveStudy:
             If a patch is named twice.
         UnknownPatchError, StaleRoundError, NotInRoundError, ClassRefusedError
         """
+        named = [(patch, _nfc(label)) for patch, label in labels]
 
         def take() -> Answer:
-            if len({patch for patch, _ in labels}) < len(labels):
+            if len({patch for patch, _ in named}) < len(named):
                 raise InvalidInputError(
                     "A patch is labelled twice in one request.", hint="Send one label a patch."
                 )
-            for patch, label in labels:
-                self.study.check_label(patch, _nfc(label), round_id)
-            for number, (patch, label) in enumerate(labels):
+            for patch, label in named:
+                self.study.check_label(patch, label, round_id)
+            for number, (patch, label) in enumerate(named):
                 self._loop.label(
                     patch,
-                    _nfc(label),
+                    label,
                     round_id,
                     request.reader,
                     request.event_id,
@@ -246,15 +246,14 @@ class LiveStudy:
         known = first_answer(self._ledger, self.id, request)
         if known is not None:
             return known
+        name = _nfc(label)
         with self.lock:
             number = self._number(slide)
-            self.study.check_answer(_nfc(label))
+            self.study.check_answer(name)
         prepared = prepare_region(self._ground, number, geometry)
 
         def take() -> Answer:
-            event = self._loop.region(
-                prepared, _nfc(label), train, request.reader, request.event_id
-            )
+            event = self._loop.region(prepared, name, train, request.reader, request.event_id)
             return Answer(
                 200,
                 {

@@ -183,8 +183,3 @@ def restore(
             hint="Label a round of patches of two classes first.",
         )
     return loop
-
-
-def is_as_recorded(loop: Loop) -> bool:
-    """Say whether a restored study's models are, to the last bit, those that were trained."""
-    return loop.is_as_recorded()

@@ -75,7 +75,7 @@ def report(events: Sequence[Event], study: Study) -> dict[str, Any]:
         "effort": _effort(study, slides, rounds, trainings),
         "readers": _readers(count),
         "undone": _undone(events, count),
-        "journal": {"seq": events[-1].seq, "hash": events[-1].hash},
+        "journal": events[-1].receipt,
     }
 
 

@@ -22,14 +22,13 @@ from slideloop.studies.prediction import best_of
 from slideloop.studies.rounds import sample_round
 from slideloop.studies.study import Training
 from slideloop.studies.trainings import models_of, run_training
-from slideloop.studies.undo import effective
+from slideloop.studies.undo import effective, undone_seqs
 from slideloop.studies.worker import PREDICT, SHOW, TRAIN, Worker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.learning.database import Features
-    from slideloop.studies.journal import Event
     from slideloop.studies.loop import Loop
     from slideloop.studies.study import Training
 
@@ -188,7 +187,7 @@ class Steps:
                     return
                 training, slide = self._wanted.pop()
                 events = list(self.loop.journal.events)
-                if not _counts(training, events):
+                if training.started in undone_seqs(events):
                     continue
                 watch = self._watch(PREDICT, self.n_undone, shows=False)
             ground = self.loop.ground
@@ -273,9 +272,3 @@ class _Watch:
         if self._shows:
             self._steps.progress = share
         self._worker.breathe(self._priority)
-
-
-def _counts(training: Training, events: list[Event]) -> bool:
-    """Say whether a training was not undone."""
-    undone = {seq for event in events if event.type == "undo" for seq in event.data["undone"]}
-    return training.started not in undone

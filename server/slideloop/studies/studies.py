@@ -148,9 +148,7 @@ class Studies:
         except StoreMismatchError:
             # One that this server cannot run is listed all the same.
             journal = StoredJournal.open(self._ledger, study_id)
-            newest = journal.events[-1]
-            head = {"seq": newest.seq, "hash": newest.hash}
-            return study_view(Study.of(journal.events), head)
+            return study_view(Study.of(journal.events), journal.events[-1].receipt)
 
     def create(self, fields: dict[str, Any], request: Request) -> Answer:
         """Make a study; 201 with it.
@@ -188,9 +186,7 @@ class Studies:
                     name=fields.get("name") or slides[0].record["name"],
                     event_id=request.event_id,
                 )
-                newest = journal.events[-1]
-                head = {"seq": newest.seq, "hash": newest.hash}
-                body = study_view(Study.of(journal.events), head)
+                body = study_view(Study.of(journal.events), journal.events[-1].receipt)
                 transaction.remember(SCOPE, request.event_id, request.body_sha256, 201, body)
             self._open(journal)
             return Answer(201, body)

@@ -24,9 +24,14 @@ Scope = Literal["last", "round"]
 
 def effective(events: Iterable[Event]) -> list[Event]:
     """Return the events that count: without undos and without what they took back."""
-    kept = list(events)
-    undone = {seq for event in kept if event.type == "undo" for seq in event.data["undone"]}
-    return [event for event in kept if event.type != "undo" and event.seq not in undone]
+    every = list(events)
+    undone = undone_seqs(every)
+    return [event for event in every if event.type != "undo" and event.seq not in undone]
+
+
+def undone_seqs(events: Iterable[Event]) -> set[int]:
+    """Return the seqs of all events that were taken back."""
+    return {seq for event in events if event.type == "undo" for seq in event.data["undone"]}
 
 
 def taken_back(events: Sequence[Event], scope: Scope) -> list[int]:

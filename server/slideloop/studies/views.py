@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slideloop.studies.study import Session, Study
 
 
@@ -47,15 +49,18 @@ def study_view(study: Study, journal: dict[str, Any]) -> dict[str, Any]:
 
 
 def round_view(
-    study: Study, n_pool: int, progress: float, notes: list[dict[str, str]]
+    study: Study,
+    n_pool: Callable[[Study], int],
+    progress: float,
+    notes: list[dict[str, str]],
 ) -> dict[str, Any]:
     """Return the current round.
 
     Parameters
     ----------
     study : Study
-    n_pool : int
-        Patches that could be shown now; where patches are shown, the number of then goes first.
+    n_pool : callable
+        Counts the patches that could be shown now; asked only where none are shown.
     progress : float
         Of what the round waits for, 0 to 1.
     notes : list of dict
@@ -83,7 +88,7 @@ def round_view(
         "strategy_used": shown.get("strategy_used"),
         "engine": study.settings.engine,
         "model_round": shown.get("model_round", study.n_trainings),
-        "n_pool": shown.get("n_pool", n_pool),
+        "n_pool": shown["n_pool"] if shown else n_pool(study),
         "progress": progress,
         "patches": [_patch(study, patch) for patch in shown.get("patches", [])],
         "labels": dict(study.round.labels) if is_open and study.round else {},
