@@ -22,7 +22,7 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 50
-SMALL, LARGE = 400, 1600
+SMALL, LARGE = 400, 3200
 FEATURE_MB = 512 * 14 * 14 * 2 / 2**20
 
 MEASURED = """
