@@ -5,6 +5,9 @@ Owns the error tree and nothing else; every other module may import it, it impor
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from typing import Any
+
 
 class SlideloopError(Exception):
     """A fault that can be said in one sentence, with a way out.
@@ -37,6 +40,32 @@ class SlideloopError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+    def problem(self, request_id: str | None = None) -> dict[str, Any]:
+        """Return it as problem+json (interfaces.md, Errors).
+
+        Parameters
+        ----------
+        request_id : str or None
+            None where no request failed: a job, a slide's index.
+        """
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.http_status).phrase,
+            "status": self.http_status,
+            "code": self.code,
+            "detail": self.message,
+            "hint": self.hint,
+            "retry": self.retry,
+            "request_id": request_id,
+        }
+
+    @classmethod
+    def of_status(cls, status: int, code: str, message: str, hint: str) -> SlideloopError:
+        """Return an error of a code that no class of the tree has."""
+        err = cls(message, hint=hint)
+        err.code, err.http_status = code, status
+        return err
 
 
 class InvalidInputError(SlideloopError):

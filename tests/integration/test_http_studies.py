@@ -756,7 +756,13 @@ def test_the_prediction_has_an_entry_per_patch(http: Http, trained: str) -> None
     store = http.service.slides.get(http.slides[0]).store
     assert np.array_equal(np.stack([found["col"], found["row"]], axis=1), store.cells)
     assert found["n"] == len(found["label"]) == len(found["given"]) == len(store)
-    assert found["grid"] == {"patch_px": SIDE, "stride_px": SIDE, "mpp": None, "patch_px0": SIDE}
+    assert found["grid"] == {
+        "patch_px": SIDE,
+        "stride_px": SIDE,
+        "mpp": None,
+        "patch_px0": SIDE,
+        "stride_px0": SIDE,
+    }
     assert (found["slide"], found["complete"], found["model_round"]) == (http.slides[0], True, 1)
     assert found["classes"] == ["Tumor", "Normal"]
     assert set(found["label"]) <= {0, 1}

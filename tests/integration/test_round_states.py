@@ -450,6 +450,10 @@ def test_a_study_played_while_its_slide_was_indexed_replays_exactly(
         columns, rows = access.store.cells[given].T
         inside = (columns < 9) & (rows < 7)
         assert inside.sum() > len(region["places"])  # those indexed later count as given too
+        trained = [e.data["n"] for e in study.journal.events if e.type == "training_started"][-1]
+        n_query = sum(e.type == "query" for e in study.journal.events)
+        judged = sum(study.study.n_labels().values()) + n_query
+        assert trained > judged + len(region["train"])  # and some of those train
         found = replay(study.journal, Database([access.store]), LinearEngine(), [access])
         assert found.differences == ()
         assert found.n_rounds >= 4

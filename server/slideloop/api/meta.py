@@ -17,7 +17,6 @@ from slideloop.api.current import options, service
 from slideloop.api.schemas import (
     MAX_BODY_BYTES,
     MAX_LABELS,
-    MAX_PROBES,
     MAX_SLIDES,
     MAX_VERTICES,
     Answer,
@@ -28,6 +27,7 @@ from slideloop.api.waiting import LONGEST_WAIT_S, SEATS, THREADS
 from slideloop.learning.engines import ENGINES
 from slideloop.learning.sampling import STRATEGIES
 from slideloop.qupath.installation import QuPath, find_qupath
+from slideloop.slides.agreement import MAX_PROBE_PX, MAX_PROBES
 from slideloop.slides.filters import RULES
 from slideloop.slides.limits import DEFAULT_LIMITS
 from slideloop.studies.settings import Settings as StudySettings
@@ -114,6 +114,7 @@ class InForce(Answer):
     labels: int
     slides: int
     probes: int
+    probe_pixels: int
 
 
 class Info(Answer):
@@ -205,6 +206,7 @@ def _limits() -> dict[str, Any]:
         "labels": MAX_LABELS,
         "slides": MAX_SLIDES,
         "probes": MAX_PROBES,
+        "probe_pixels": MAX_PROBE_PX,
     }
 
 

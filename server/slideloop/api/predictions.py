@@ -31,6 +31,7 @@ from slideloop.errors import InvalidInputError
 from slideloop.masks.cells import class_index, to_png, to_tiff
 from slideloop.masks.geojson import mask_features
 from slideloop.studies.settings import MOST_CLASSES
+from slideloop.studies.slide_view import grid_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,15 +163,9 @@ def get_prediction(path: StudyPath, query: Wanted) -> flask.Response:
 
 def _arrays(found: SlidePrediction) -> Iterator[str]:
     """Yield the text of the arrays, in pieces that do not grow with the slide."""
-    grid = found.grid
     head = {
         "slide": found.slide,
-        "grid": {
-            "patch_px": grid.patch_px,
-            "stride_px": grid.stride_px,
-            "mpp": grid.mpp,
-            "patch_px0": grid.patch_px0,
-        },
+        "grid": grid_view(found.grid),
         "classes": found.classes,
         "n": len(found.label),
         "complete": found.complete,

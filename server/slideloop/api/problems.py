@@ -36,22 +36,6 @@ _HTTP_WORDS = {
 }
 
 
-def problem(
-    status: int, code: str, detail: str, hint: str, request_id: str | None, *, retry: bool = False
-) -> dict[str, Any]:
-    """Return a refusal as it is sent."""
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "hint": hint,
-        "retry": retry,
-        "request_id": request_id,
-    }
-
-
 def refused(err: ValidationError) -> Response:
     """Turn a body, path or query that does not fit its model into one of our errors.
 
@@ -82,8 +66,7 @@ def handle_errors(app: Flask) -> None:
 
 
 def _known(err: SlideloopError) -> Response:
-    body = problem(err.http_status, err.code, err.message, err.hint, request_id(), retry=err.retry)
-    response = _response(body)
+    response = _response(err.problem(request_id()))
     if err.http_status == HTTPStatus.UNAUTHORIZED.value:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -102,20 +85,19 @@ def problem_of_http(status: int, request_id: str) -> dict[str, Any]:
     """Return the refusal for a status that HTTP itself has a reason for."""
     usual = (f"http_{status}", f"{HTTPStatus(status).phrase}.", "See /api/v1/docs.")
     code, detail, hint = _HTTP_WORDS.get(status, usual)
-    return problem(status, code, detail, hint, request_id)
+    return SlideloopError.of_status(status, code, detail, hint).problem(request_id)
 
 
 def _unforeseen(err: Exception) -> Response:
     for line in "".join(traceback.format_exception(err)).splitlines():
         _log.error("%s | %s", request_id(), escaped(line[:500]))
-    body = problem(
+    fault = SlideloopError.of_status(
         500,
         "internal",
         "The server met a fault of its own; what was answered before is safe.",
         f"Look for {request_id()} in the server's log, and report it.",
-        request_id(),
     )
-    return _response(body)
+    return _response(fault.problem(request_id()))
 
 
 def escaped(text: str) -> str:

@@ -22,8 +22,7 @@ MAX_TEXT = 1000
 """Characters of a name; a path may have more."""
 
 MAX_PATH = 8192
-MAX_PROBES = 64
-MAX_PROBE_PX = 4096
+MAX_PROBE_SIDE = 4096
 MAX_LABELS = 10_000
 """Labels in one request."""
 
@@ -108,6 +107,7 @@ class SlideGrid(Answer):
 
     patch_px: int
     stride_px: int
+    stride_px0: int
     mpp: float | None = Field(description="um/px of the patches; null: the slide's own, unknown.")
     patch_px0: float = Field(description="Side of a patch in level-0 pixels.")
 

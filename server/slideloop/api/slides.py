@@ -10,8 +10,7 @@ from slideloop.api.current import options, service
 from slideloop.api.schemas import (
     MAX_COORDINATE,
     MAX_PATH,
-    MAX_PROBE_PX,
-    MAX_PROBES,
+    MAX_PROBE_SIDE,
     MAX_TEXT,
     Answer,
     Identity,
@@ -21,6 +20,7 @@ from slideloop.api.schemas import (
     noun,
     refusals,
 )
+from slideloop.slides.agreement import MAX_PROBES
 
 if TYPE_CHECKING:
     from slideloop.studies.slides import SlideRequest
@@ -39,8 +39,8 @@ class Probe(Strict):
 
     x: Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
     y: Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
-    width: Annotated[int, Field(ge=1, le=MAX_PROBE_PX)]
-    height: Annotated[int, Field(ge=1, le=MAX_PROBE_PX)]
+    width: Annotated[int, Field(ge=1, le=MAX_PROBE_SIDE)]
+    height: Annotated[int, Field(ge=1, le=MAX_PROBE_SIDE)]
     rgb: Annotated[list[Grey], Field(min_length=3, max_length=3)]
 
 

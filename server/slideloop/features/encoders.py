@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from slideloop.errors import InvalidInputError, WeightsError
+from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ INPUT_PX = 224
 
 BATCH = 32
 """Patches per backbone call; short batches are padded, so a patch's bits never depend on it."""
+
+FEW = 4
+"""The same for the squares of a query, most often one: somebody waits for them."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,31 @@ class Encoder:
         self._backbone = backbone.to(memory_format=torch.channels_last)  # pyright: ignore
         self._head = head.eval().requires_grad_(False).to(device)
 
+    def require_made(self, network: str, weights: dict[str, str], what: str, hint: str) -> None:
+        """Refuse what another network made.
+
+        Parameters
+        ----------
+        network : str
+            Name of the encoder that made it.
+        weights : dict
+            Its weights, as recorded.
+        what : str
+            Begins the sentence: "The study was made".
+        hint : str
+
+        Raises
+        ------
+        StoreMismatchError
+        """
+        name, ours = self.architecture.name, self.weights
+        if (network, weights["sha256"]) != (name, ours.sha256):
+            raise StoreMismatchError(
+                f"{what} with {network} and {weights['kind']} weights {weights['sha256'][:12]}, "
+                f"this server runs {name} and {ours}.",
+                hint=hint,
+            )
+
     def new_head(self) -> nn.Module:
         """Return a trainable copy of the pretrained head, in evaluation mode.
 
@@ -131,16 +159,18 @@ class Encoder:
 
     @torch.inference_mode()
     def features(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation
+        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int = BATCH
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         """Run the backbone over patches (algorithm.md 1.4).
 
         Parameters
         ----------
         patches : ndarray of uint8, shape (n, side, side, 3)
-            RGB, n of at least 1; worked off in padded batches of `BATCH`.
+            RGB, n of at least 1.
         normalisation : Normalisation
             Means and standard deviations, for pixels in 0..1.
+        batch : int
+            Patches per call of the backbone, padded; the bits depend on it.
 
         Returns
         -------
@@ -149,16 +179,16 @@ class Encoder:
             Mean of the unrounded features over height and width.
         """
         parts = [
-            self._batch(patches[start : start + BATCH], normalisation)
-            for start in range(0, len(patches), BATCH)
+            self._batch(patches[start : start + batch], normalisation, batch)
+            for start in range(0, len(patches), batch)
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _batch(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation
+        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         n = len(patches)
-        padded = np.zeros((BATCH, *patches.shape[1:]), np.uint8)
+        padded = np.zeros((batch, *patches.shape[1:]), np.uint8)
         padded[:n] = patches
         pixels = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         if pixels.shape[-2:] != (INPUT_PX, INPUT_PX):

@@ -81,11 +81,14 @@ class LinearEngine:
         if labelled.n_classes < 2:
             return untrained
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         weights = labelled.weights()
         model = LogisticRegression(C=1 / float(weights.sum()), max_iter=MAX_ITERATIONS)
         features = untrained.standardise(labelled.pooled(database))
-        model.fit(features.astype(np.float64), labelled.all_labels(), sample_weight=weights)
+        # So small a product is slower with two threads than with one, by far where both are busy.
+        with threadpool_limits(1, user_api="blas"):
+            model.fit(features.astype(np.float64), labelled.all_labels(), sample_weight=weights)
         coefficients = np.zeros((features.shape[1], n_classes), np.float32)
         intercept = np.full(n_classes, -np.inf, np.float32)
         if len(model.classes_) == 2:

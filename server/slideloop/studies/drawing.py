@@ -190,6 +190,10 @@ def region_data(study: Study, prepared: PreparedRegion, label: str, number: int)
         Of the study's regions, those undone counted, from 1 on.
     """
     area, record = prepared.area, study.slides[prepared.slide]
+    n = len(area.places)
+    chosen = _spread(
+        list(range(n + len(area.cells))), MOST_OF_REGION, study.seed_of("region", number)
+    )
     return {
         "slide": prepared.slide,
         "label": label,
@@ -197,7 +201,8 @@ def region_data(study: Study, prepared: PreparedRegion, label: str, number: int)
         "patches": [id_of_patch(record, column, row) for column, row in prepared.placed],
         "places": area.places,
         "cells": [list(cell) for cell in area.cells],
-        "train": _spread(area.places, MOST_OF_REGION, study.seed_of("region", number)),
+        "train": [area.places[i] for i in chosen if i < n],
+        "train_cells": [list(area.cells[i - n]) for i in chosen if i >= n],
         "prefix": prepared.prefix,
     }
 

@@ -15,6 +15,9 @@ from slideloop.studies.models import ModelKeeper
 from slideloop.studies.queries import QueryKeeper, Squares
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from slideloop.learning.database import Database, Features
     from slideloop.learning.engine import Engine
     from slideloop.studies.study import Label, Session, Study
@@ -136,6 +139,16 @@ class Ground:
         since = self._placed_since(study, SearchSet(tuple(lengths)))
         placed = {place_of(ref): label for ref, label in since if label and slide_of(ref) == slide}
         return {**placed, **study.labels_of(slide)}
+
+    def trainable(
+        self, study: Study, search: SearchSet
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return references, ascending, and class indices of all labels that train.
+
+        Those of a region's patches that were indexed after it was drawn are among them.
+        """
+        since = self._placed_since(study, search)
+        return study.trainable({ref: label for ref, label in since if label})
 
     def _placed_since(self, study: Study, search: SearchSet) -> list[tuple[int, Label | None]]:
         """Return the references of cells that were indexed after a query or region took them."""

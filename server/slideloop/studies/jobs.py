@@ -87,7 +87,7 @@ class Jobs:
         self._unfinished: dict[str, str] = {}
         for job in self._jobs.values():
             if job.state in UNFINISHED:
-                job.state, job.error = "interrupted", problem_of(cut_off(job.kind))
+                job.state, job.error = "interrupted", cut_off(job.kind).problem()
                 self._save(job)
 
     def start(
@@ -235,7 +235,7 @@ class Jobs:
                 job,
                 state=state,
                 result=result,
-                error=None if error is None else problem_of(error),
+                error=None if error is None else error.problem(),
                 progress=1.0 if state == "done" else job.progress,
             )
         # Nobody is told of an end that a crash could take back.
@@ -322,20 +322,6 @@ class JobHandle:
         self._take(done, total, stage)
 
 
-def problem_of(err: SlideloopError) -> dict[str, Any]:
-    """Return an error as objects carry it: as requests are refused, without a request."""
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(err.http_status).phrase,
-        "status": err.http_status,
-        "code": err.code,
-        "detail": err.message,
-        "hint": err.hint,
-        "retry": err.retry,
-        "request_id": None,
-    }
-
-
 def cancelled(kind: str) -> JobCancelledError:
     """Return the error that says that somebody cancelled a job."""
     return JobCancelledError("It was cancelled.", hint=GO_ON.get(kind, "Start it again."))
@@ -350,12 +336,12 @@ def cut_off(kind: str) -> JobCancelledError:
 
 def unforeseen(err: Exception) -> SlideloopError:
     """Return the error that stands for a fault of our own."""
-    fault = SlideloopError(
+    return SlideloopError.of_status(
+        HTTPStatus.INTERNAL_SERVER_ERROR.value,
+        "internal",
         f"The server met a fault of its own ({type(err).__name__}).",
-        hint="Look for it in the server's log, and report it.",
+        "Look for it in the server's log, and report it.",
     )
-    fault.code, fault.http_status = "internal", HTTPStatus.INTERNAL_SERVER_ERROR.value
-    return fault
 
 
 def _view(job: _Job) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from slideloop.slides.grid import Grid
 from slideloop.slides.reader import open_slide
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from numpy.typing import NDArray
 
     from slideloop.features.encoders import Encoder
@@ -104,6 +106,8 @@ class RegisteredSlide:
     kept : Kept
     workspace : Workspace
     encoder : Encoder
+    embedding : Executor
+        Where squares are embedded: PyTorch keeps some 100 MB for each thread that ever did.
 
     Attributes
     ----------
@@ -121,7 +125,9 @@ class RegisteredSlide:
         If its features cannot be used.
     """
 
-    def __init__(self, kept: Kept, workspace: Workspace, encoder: Encoder) -> None:
+    def __init__(
+        self, kept: Kept, workspace: Workspace, encoder: Encoder, embedding: Executor
+    ) -> None:
         self.id = kept.id
         self.grid = kept.grid()
         self.width: int = kept.details["width"]
@@ -137,7 +143,7 @@ class RegisteredSlide:
             feature_shape=encoder.architecture.feature_shape,
             n_cells=self.grid.n_cells,
         )
-        self._workspace, self._encoder = workspace, encoder
+        self._workspace, self._encoder, self._embedding = workspace, encoder, embedding
         self._kept = kept
         self._lock = threading.Lock()
         self._places = np.full((self.grid.n_rows, self.grid.n_columns), -1, np.int32)
@@ -179,6 +185,11 @@ class RegisteredSlide:
         UnreadableSlideError
             If it cannot be read there.
         """
+        return self._embedding.submit(self._embed, squares).result()
+
+    def _embed(
+        self, squares: Sequence[Square]
+    ) -> tuple[list[bool], NDArray[np.float16], NDArray[np.float16] | None]:
         with self.patches() as source:
             return embed_squares(
                 source,

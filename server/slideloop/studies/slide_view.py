@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from slideloop.errors import JobCancelledError
 from slideloop.features.growing import REASONS
-from slideloop.studies.jobs import GO_ON, problem_of
+from slideloop.studies.jobs import GO_ON
 
 if TYPE_CHECKING:
     from slideloop.features.growing import GrowingStore
+    from slideloop.slides.grid import Grid
     from slideloop.studies.registered import Kept
 
 
@@ -48,12 +49,7 @@ def slide_view(
         "width": kept.details["width"],
         "height": kept.details["height"],
         "mpp": kept.details["mpp"],
-        "grid": {
-            "patch_px": grid.patch_px,
-            "stride_px": grid.stride_px,
-            "mpp": grid.mpp,
-            "patch_px0": grid.patch_px0,
-        },
+        "grid": grid_view(grid),
         "filter": kept.identity["filter"],
         "normalisation": kept.normalisation,
         "encoder": kept.identity["encoder"],
@@ -67,6 +63,12 @@ def slide_view(
     }
 
 
+def grid_view(grid: Grid) -> dict[str, Any]:
+    """Return the wire `grid`."""
+    names = ("patch_px", "stride_px", "mpp", "patch_px0", "stride_px0")
+    return {name: getattr(grid, name) for name in names}
+
+
 def _state(
     kept: Kept, is_complete: bool, is_indexing: bool, problem: dict[str, Any] | None
 ) -> tuple[str, dict[str, Any] | None]:
@@ -75,12 +77,11 @@ def _state(
         return "indexing", None
     gone = kept.gone()
     if gone is not None:
-        return "missing", problem_of(gone)
+        return "missing", gone.problem()
     if is_complete:
         return "ready", problem
-    return "failed", problem or problem_of(
-        JobCancelledError(
-            f"The index of {kept.name} is not complete: it was cancelled, or the server ended.",
-            hint=GO_ON["index"],
-        )
+    cut_off = JobCancelledError(
+        f"The index of {kept.name} is not complete: it was cancelled, or the server ended.",
+        hint=GO_ON["index"],
     )
+    return "failed", problem or cut_off.problem()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from slideloop.slides.agreement import check_agreement
 from slideloop.slides.opening import check_slide
 from slideloop.slides.reader import open_slide
 from slideloop.studies.ground import LEAST_TO_START
-from slideloop.studies.jobs import PostponedError, problem_of, unforeseen
+from slideloop.studies.jobs import PostponedError, unforeseen
 from slideloop.studies.registered import Kept, RegisteredSlide, changed
 from slideloop.studies.slide_view import slide_view
 from slideloop.studies.worker import INDEX, REST
@@ -115,6 +116,7 @@ class SlideRegister:
         self._settings, self._worker, self._jobs = settings, worker, jobs
         # Never held while the ledger is written: a thread within a transaction may ask for a slide.
         self._lock = threading.RLock()
+        self._embedding = ThreadPoolExecutor(1, "slideloop-embed")
         self._measuring = threading.Lock()
         self._kept = {id_: Kept.of(document) for id_, document in ledger.all(KIND).items()}
         self._live: dict[str, RegisteredSlide] = {}
@@ -123,8 +125,9 @@ class SlideRegister:
         self._watches: list[Watch] = []
 
     def close(self) -> None:
-        """Tell nobody anything any more."""
+        """Tell nobody anything any more, and embed nothing."""
         self._watches.clear()
+        self._embedding.shutdown()
 
     def watch(self, callback: Watch) -> None:
         """Have a function called with the id of a slide whose index has grown, ended or failed.
@@ -147,7 +150,7 @@ class SlideRegister:
         try:
             live = self._live_for_view(kept)
         except SlideloopError as err:
-            return slide_view(kept, None, is_indexing, problem_of(err))
+            return slide_view(kept, None, is_indexing, err.problem())
         return slide_view(kept, live.store if live else None, is_indexing, kept.problem)
 
     def all(self) -> list[dict[str, Any]]:
@@ -169,9 +172,15 @@ class SlideRegister:
             live = self._live.get(slide_id)
             if live is None:
                 kept = self._known(slide_id)
-                self._require_ours(kept)
+                made = kept.identity
+                self._encoder.require_made(
+                    made["encoder"],
+                    made["weights"],
+                    f"The features of {kept.name} were made",
+                    "Open the slide again, or start the server with its --encoder and --weights.",
+                )
                 self._unusable.add(slide_id)
-                live = RegisteredSlide(kept, self._workspace, self._encoder)
+                live = RegisteredSlide(kept, self._workspace, self._encoder, self._embedding)
                 self._unusable.discard(slide_id)
                 self._live[slide_id] = live
             return live
@@ -195,19 +204,6 @@ class SlideRegister:
             if any(folder.is_dir() for folder in folders):
                 return None
         return live or self.get(kept.id)
-
-    def _require_ours(self, kept: Kept) -> None:
-        """Refuse features that this server's network did not make."""
-        made, ours = kept.identity, self._encoder
-        name, weights = ours.architecture.name, ours.weights
-        if (made["encoder"], made["weights"]["sha256"]) != (name, weights.sha256):
-            theirs = made["weights"]
-            raise StoreMismatchError(
-                f"The features of {kept.name} were made with {made['encoder']} and "
-                f"{theirs['kind']} weights {theirs['sha256'][:12]}, this server runs {name} and "
-                f"{weights}.",
-                hint="Open the slide again, or start the server with its --encoder and --weights.",
-            )
 
     # Opening -------------------------------------------------------------------------------
 
@@ -320,7 +316,7 @@ class SlideRegister:
             old = self._kept.get(new.id)
         if old is None:
             # Its features are opened first: what cannot be used is not kept.
-            live = RegisteredSlide(new, self._workspace, self._encoder)
+            live = RegisteredSlide(new, self._workspace, self._encoder, self._embedding)
             self._change(new.id, new)
             with self._lock:
                 self._live.setdefault(new.id, live)
@@ -444,7 +440,7 @@ class SlideRegister:
             self._change(
                 live.id,
                 None,
-                problem=None if problem is None else problem_of(problem),
+                problem=None if problem is None else problem.problem(),
                 indexed=indexed,
                 is_complete=store.is_complete,
             )

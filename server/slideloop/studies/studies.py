@@ -208,17 +208,12 @@ class Studies:
     def _open(self, journal: StoredJournal) -> LiveStudy:
         study = Study.of(journal.events)
         made = journal.events[0].data["environment"]
-        ours = self._encoder
-        if (made["encoder"], made["weights"]["sha256"]) != (
-            ours.architecture.name,
-            ours.weights.sha256,
-        ):
-            raise StoreMismatchError(
-                f"The study was made with {made['encoder']} and {made['weights']['kind']} weights "
-                f"{made['weights']['sha256'][:12]}, this server runs {ours.architecture.name} and "
-                f"{ours.weights}.",
-                hint="Start the server with the study's --encoder and --weights.",
-            )
+        self._encoder.require_made(
+            made["encoder"],
+            made["weights"],
+            "The study was made",
+            "Start the server with the study's --encoder and --weights.",
+        )
         slides = [self._slides.get(record["id"]) for record in study.slides]
         engine = self._engine(study.settings)
         folder = self._folder / journal.study

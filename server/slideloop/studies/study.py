@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -262,6 +262,7 @@ class Study:
             self._phase = "showing"
 
     def _on_query(self, data: dict[str, Any]) -> None:
+        self._put_back()
         slide = data["slide"]
         covered = references(slide, np.array(data["covered"], np.int64)).tolist()
         on_grid = references(slide, np.array(data["on_grid"], np.int64))
@@ -285,6 +286,12 @@ class Study:
         self.round = None
         self.next_round = 1
         self._phase = "showing"
+
+    def _put_back(self) -> None:
+        """Give what the open round showed and nobody judged back to the search set (3.2)."""
+        if self.round is not None:
+            shown = self.round.shown.values()
+            self.gone.difference_update(ref for ref in shown if ref not in self.labels)
 
     def _on_round_shown(self, data: dict[str, Any]) -> None:
         shown = {p["id"]: reference(p["slide"], p["place"]) for p in data["patches"]}
@@ -314,8 +321,10 @@ class Study:
             refs.add(ref)
             self.labels[ref] = Label(name, "region", None, place in train)
         self.gone |= refs
+        train_cells = {tuple(cell) for cell in data["train_cells"]}
         for column, row in data["cells"]:
-            self.unplaced[slide, column, row] = Label(name, "region", None, trains=False)
+            trains = (column, row) in train_cells
+            self.unplaced[slide, column, row] = Label(name, "region", None, trains)
         if self.round is not None and self._phase == "labelling":
             for patch, ref in self.round.shown.items():
                 if ref in refs:
@@ -410,15 +419,25 @@ class Study:
         """Return the index of a class."""
         return self.settings.classes.index(name)
 
-    def trainable(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return references, ascending, and class indices of all labels that train."""
-        refs = sorted(
-            ref
-            for ref, label in self.labels.items()
+    def trainable(
+        self, since: Mapping[int, Label] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return references, ascending, and class indices of all labels that train.
+
+        Parameters
+        ----------
+        since : mapping of int to Label, optional
+            Labels by reference of patches that a region took before they were indexed.
+        """
+        names = {
+            ref: label.name
+            for ref, label in {**(since or {}), **self.labels}.items()
             if label.trains and label.name not in NOT_CLASSES
+        }
+        refs = sorted(names)
+        return np.array(refs, np.int64), np.array(
+            [self.class_idx(names[r]) for r in refs], np.int64
         )
-        idx = [self.class_idx(self.labels[ref].name) for ref in refs]
-        return np.array(refs, np.int64), np.array(idx, np.int64)
 
     def relevant(self) -> NDArray[np.int64]:
         """Return references that refine the session's query (algorithm.md 3.1), ascending.

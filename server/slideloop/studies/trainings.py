@@ -50,12 +50,13 @@ def training_inputs(
         None: all that is indexed now.
     """
     model_round = study.n_trainings + 1
-    refs, labels = study.trainable()
+    search = search or ground.search_set(study)
+    refs, labels = ground.trainable(study, search)
     started = {
         "model_round": model_round,
         "seed": study.seed_of("training", model_round),
         "n": len(refs),
-        **ground.search_data(search or ground.search_set(study)),
+        **ground.search_data(search),
     }
     squares = tuple(
         (ground.features_of(session), study.class_idx(session.label))

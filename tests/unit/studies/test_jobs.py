@@ -283,11 +283,9 @@ def test_the_end_of_the_server_interrupts_and_says_how_to_go_on(
     jobs: Jobs, ledger: Ledger, worker: Worker
 ) -> None:
     steps = Steps()
-    ids = [
-        start(jobs, steps, "running"),
-        jobs.start("predict", "queued", lambda _: {}, params={}, priority=PREDICT),
-    ]
+    ids = [start(jobs, steps, "running")]
     assert steps.running.wait(LONG_S)
+    ids += [jobs.start("predict", "queued", lambda _: {}, params={}, priority=PREDICT)]
     steps.step()
     closing = threading.Thread(target=worker.close)
     closing.start()

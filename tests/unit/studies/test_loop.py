@@ -41,6 +41,7 @@ from slideloop.learning.linear import LinearEngine
 from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Journal, new_id
 from slideloop.studies.loop import Loop, create_study
+from slideloop.studies.study import Study
 
 TUMOR, NORMAL = np.flatnonzero(TRUTH == 0).tolist(), np.flatnonzero(TRUTH == 1).tolist()
 
@@ -147,7 +148,17 @@ def test_a_query_closes_the_open_round_and_keeps_its_labels(store: FeatureStore)
     assert loop.study.n_labels()["Normal"] == 1
     with pytest.raises(StaleRoundError):
         loop.label(patches[1], "Normal", before.id)
-    assert not set(place_lists(loop)[0]) & set(place_lists(loop)[1])
+    assert before.shown[patches[0]] in loop.study.gone
+    assert before.shown[patches[0]] not in place_lists(loop)[1]
+
+
+def test_patches_that_nobody_judged_come_back_with_the_next_query(store: FeatureStore) -> None:
+    loop = loop_on(store)
+    for number in range(len(store)):
+        loop.query_patch((TUMOR, NORMAL)[number % 2][0], ("Tumor", "Normal")[number % 2])
+        assert loop.study.state == "labelling"
+    assert len(loop.study.gone) == 2 + loop.study.settings.k
+    assert Study.of(loop.journal.events).gone == loop.study.gone
 
 
 # Refusals ------------------------------------------------------------------------------------

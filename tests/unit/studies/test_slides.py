@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +73,19 @@ class CountingEncoder(Encoder):
             torch.device("cpu"),
         )
         self.n_embedded = 0
+        self.threads: set[int] = set()
         self.stop_at: int | None = None
         self.stopped, self.going = threading.Event(), threading.Event()
 
     def features(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation
+        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int = BATCH
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         if self.stop_at is not None and self.n_embedded >= self.stop_at:
             self.stopped.set()
             assert self.going.wait(LONG_S)
         self.n_embedded += len(patches)
-        return super().features(patches, normalisation)
+        self.threads.add(threading.get_ident())
+        return super().features(patches, normalisation, batch)
 
     def go_on(self) -> None:
         self.stop_at = None
@@ -193,7 +196,13 @@ def test_opening_gives_the_slide_and_the_job_that_indexes_it(server: Server, sli
     assert opened.keys() == FIELDS
     assert (opened["state"], opened["complete"], opened["n_patches"]) == ("indexing", False, None)
     assert (opened["width"], opened["height"], opened["mpp"]) == (WIDTH, HEIGHT, 0.5)
-    grid = {"patch_px": PATCH, "stride_px": PATCH, "mpp": None, "patch_px0": PATCH}
+    grid = {
+        "patch_px": PATCH,
+        "stride_px": PATCH,
+        "mpp": None,
+        "patch_px0": PATCH,
+        "stride_px0": PATCH,
+    }
     assert opened["grid"] == grid
     assert opened["n_grid"] == (WIDTH // PATCH) * (HEIGHT // PATCH)
     assert (opened["filter"], opened["normalisation"]) == ("tissue", "sample")
@@ -310,9 +319,21 @@ def test_options_make_another_slide_of_the_same_file(server: Server, slide: Path
     ]
     assert len({usual["id"], *(other["id"] for other in others)}) == 6
     assert {other["fingerprint"] for other in others} == {usual["fingerprint"]}
-    assert others[0]["grid"] == {"patch_px": 96, "stride_px": 96, "mpp": None, "patch_px0": 96}
+    assert others[0]["grid"] == {
+        "patch_px": 96,
+        "stride_px": 96,
+        "mpp": None,
+        "patch_px0": 96,
+        "stride_px0": 96,
+    }
     assert others[1]["grid"]["stride_px"] == 96
-    assert others[2]["grid"] == {"patch_px": 48, "stride_px": 48, "mpp": 1.0, "patch_px0": 96}
+    assert others[2]["grid"] == {
+        "patch_px": 48,
+        "stride_px": 48,
+        "mpp": 1.0,
+        "patch_px0": 96,
+        "stride_px0": 96,
+    }
     assert others[3]["filter"] == "paper"
     assert [view["id"] for view in server.slides.all()] == [
         usual["id"],
@@ -544,6 +565,16 @@ def test_a_moved_file_is_found_again_under_its_new_path(server: Server, slide: P
     assert server.ledger.all("slide")[first["id"]]["path"] == str(moved)
     assert (registered.record["path"], registered.record["name"]) == (str(moved), "moved.tif")
     assert registered.embed([(700, 400, PATCH, PATCH)])[0] == [False]
+
+
+def test_squares_are_embedded_in_one_thread_whoever_asks(server: Server, slide: Path) -> None:
+    registered = server.slides.get(server.indexed(slide)["id"])
+    server.encoder.threads.clear()
+    squares = [(x, 400, PATCH, PATCH) for x in range(700, 708)]
+    with ThreadPoolExecutor(len(squares)) as pool:
+        found = list(pool.map(lambda square: registered.embed([square])[0], squares))
+    assert found == [[False]] * len(squares)
+    assert len(server.encoder.threads) == 1
 
 
 def test_without_its_file_a_slide_still_has_its_features(server: Server, slide: Path) -> None:

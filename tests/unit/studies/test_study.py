@@ -17,7 +17,7 @@ from slideloop.errors import (
 )
 from slideloop.learning.database import reference
 from slideloop.studies.settings import Settings
-from slideloop.studies.study import Study
+from slideloop.studies.study import Label, Study
 
 CLASSES = ("Tumor", "Normal")
 
@@ -247,7 +247,14 @@ def test_a_training_cut_off_is_wanted_again() -> None:
 
 
 def region(study: Study, places: list[int], name: str = "Normal", **more: Any) -> None:
-    data = {"slide": 0, "label": name, "places": places, "cells": [], "train": places[:1]}
+    data = {
+        "slide": 0,
+        "label": name,
+        "places": places,
+        "cells": [],
+        "train": places[:1],
+        "train_cells": [],
+    }
     study.apply("region", {**data, "train_now": False, **more})
 
 
@@ -259,6 +266,15 @@ def test_a_region_gives_labels_of_which_some_train() -> None:
     assert study.trainable()[0].tolist() == [reference(0, 10)]
     assert {reference(0, 10), reference(0, 11)} <= study.gone
     assert study.n_labels()["Normal"] == 0
+
+
+def test_a_region_trains_on_some_patches_that_are_indexed_later() -> None:
+    study = created()
+    region(study, [10], cells=[[4, 5], [6, 7]], train_cells=[[6, 7]])
+    label = study.unplaced[0, 6, 7]
+    assert label is not None and label.trains
+    refs, idx = study.trainable({12: label, 13: Label("Normal", "region", None, trains=False)})
+    assert (refs.tolist(), idx.tolist()) == ([reference(0, 10), 12], [1, 1])
 
 
 def test_a_region_labels_the_patches_of_the_open_round_that_it_covers() -> None:
