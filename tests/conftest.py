@@ -32,6 +32,9 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
             patch.delenv(name)
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        # What is fastest is a matter of the machine; tests that ask for it say so.
+        patch.setenv("SLIDELOOP_PRECISION", "fp32")
         yield
 
 
@@ -57,7 +60,7 @@ def squeezenet() -> Encoder:
     """SqueezeNet with random weights, the quickest of the real encoders."""
     from slideloop.features.encoders import load_encoder
 
-    return load_encoder("squeezenet1_1", "random", "cpu")
+    return load_encoder("squeezenet1_1", "random", "cpu", "fp32")
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +68,7 @@ def resnet18() -> Encoder:
     """The default encoder with random weights."""
     from slideloop.features.encoders import load_encoder
 
-    return load_encoder("resnet18", "random", "cpu")
+    return load_encoder("resnet18", "random", "cpu", "fp32")
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +128,7 @@ def colon(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterat
 
     workspace = Workspace(tmp_path_factory.mktemp("colon"))
     weights = shared_data / "weights" / "resnet18_standin.pth"
-    encoder = load_encoder("resnet18", str(weights), "cpu")
+    encoder = load_encoder("resnet18", str(weights), "cpu", "fp32")
     slide = shared_data / "slides" / "colon_regions.tif"
     (source,) = workspace.open_slides([slide], PatchOptions(patch=224))
     size = source.reader.info.width, source.reader.info.height

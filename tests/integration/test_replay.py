@@ -48,7 +48,7 @@ journal = read_journal(Path(sys.argv[1]))
 created = journal.events[0].data
 (record,) = created["slides"]
 workspace = Workspace(Path(sys.argv[2]))
-encoder = load_encoder("squeezenet1_1", "random", "cpu")
+encoder = load_encoder("squeezenet1_1", "random", "cpu", "fp32")
 (source,) = workspace.open_slides([Path(record["path"])], PatchOptions(patch=96))
 mean, std = record["normalisation"]
 normalisation = Normalisation(tuple(mean), tuple(std))

@@ -36,6 +36,8 @@ _OPTIONS = (
                  help="Weights of the encoder. Default: imagenet."),
     click.option("--encoder", help="resnet18 (default), resnet18-layer4.0 or squeezenet1_1."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"])),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]),
+                 help="Of the networks. Default: auto, bf16 where this machine is faster with it."),
     click.option("--patch", type=int, help="Side of a patch in pixels. Default: 256."),
     click.option("--stride", type=int, help="Step between patches. Default: the patch."),
     click.option("--mpp", type=float, help="Resample to this resolution, um/px."),
@@ -148,7 +150,7 @@ def open_encoder(settings: Settings) -> Encoder:
     """Load the encoder, and say so where its weights are not the usual ones."""
     from slideloop.features.encoders import load_encoder
 
-    encoder = load_encoder(settings.encoder, settings.weights, settings.device)
+    encoder = load_encoder(settings.encoder, settings.weights, settings.device, settings.precision)
     weights = encoder.weights
     if weights.kind == "random":
         say("WARNING: random weights. Features mean little; results are for trying things only.")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
+from slideloop.features.precision import DTYPES, choose_precision, half_of
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.features.normalisation import Normalisation
+    from slideloop.features.precision import Precision
 
 INPUT_PX = 224
 """Side of the network's input in pixels (paper, section 3)."""
 
-BATCH = 32
-"""Patches per backbone call; short batches are padded, so a patch's bits never depend on it."""
+BATCHES = {"cpu": 8, "cuda": 256, "mps": 64}
+"""Patches per backbone call by device: on a processor as many as its caches hold."""
 
-FEW = 4
-"""The same for the squares of a query, most often one: somebody waits for them."""
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,17 @@ ENCODERS: dict[str, Architecture] = {
 class Encoder:
     """A frozen backbone and the pretrained head above it.
 
+    Parameters
+    ----------
+    architecture : Architecture
+    backbone, head : Module
+        BatchNorm is folded into the backbone's convolutions, of which the caller's stay as they
+        are; the head keeps its own, since it trains.
+    weights : Weights
+    device : torch.device
+    precision : {"auto", "fp32", "bf16"}
+        See `slideloop.features.precision`.
+
     Attributes
     ----------
     architecture : Architecture
@@ -108,6 +121,10 @@ class Encoder:
         What was loaded; recorded with every store and study.
     device : torch.device
         Where the backbone runs.
+    precision : {"fp32", "bf16"}
+        In which format; heads that are trained above it compute in the same.
+    batch : int
+        Patches per call; short batches are padded, so a patch's bits never depend on its batch.
     """
 
     def __init__(
@@ -117,12 +134,21 @@ class Encoder:
         head: nn.Module,
         weights: Weights,
         device: torch.device,
+        precision: str = "auto",
     ) -> None:
         self.architecture = architecture
         self.weights = weights
         self.device = device
-        backbone = backbone.eval().requires_grad_(False).to(device)
-        self._backbone = backbone.to(memory_format=torch.channels_last)  # pyright: ignore
+        self.batch = BATCHES[device.type]
+        folded = fuse(backbone.eval()).requires_grad_(False).to(device)
+        folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
+        name = f"{architecture.name} {weights.sha256}"
+        self.precision: Precision = (
+            choose_precision(folded, device, name)
+            if precision == "auto"
+            else cast("Precision", precision)
+        )
+        self._backbone = half_of(folded) if self.precision == "bf16" else folded
         self._head = head.eval().requires_grad_(False).to(device)
 
     def require_made(self, network: str, weights: dict[str, str], what: str, hint: str) -> None:
@@ -159,7 +185,7 @@ class Encoder:
 
     @torch.inference_mode()
     def features(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int = BATCH
+        self, patches: NDArray[np.uint8], normalisation: Normalisation
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         """Run the backbone over patches (algorithm.md 1.4).
 
@@ -169,8 +195,6 @@ class Encoder:
             RGB, n of at least 1.
         normalisation : Normalisation
             Means and standard deviations, for pixels in 0..1.
-        batch : int
-            Patches per call of the backbone, padded; the bits depend on it.
 
         Returns
         -------
@@ -179,26 +203,28 @@ class Encoder:
             Mean of the unrounded features over height and width.
         """
         parts = [
-            self._batch(patches[start : start + batch], normalisation, batch)
-            for start in range(0, len(patches), batch)
+            self._batch(patches[start : start + self.batch], normalisation)
+            for start in range(0, len(patches), self.batch)
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _batch(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int
+        self, patches: NDArray[np.uint8], normalisation: Normalisation
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         n = len(patches)
-        padded = np.zeros((batch, *patches.shape[1:]), np.uint8)
+        padded = np.zeros((self.batch, *patches.shape[1:]), np.uint8)
         padded[:n] = patches
-        pixels = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        pixels = torch.from_numpy(padded).permute(0, 3, 1, 2)
         if pixels.shape[-2:] != (INPUT_PX, INPUT_PX):
+            # Rounded to whole grey levels, as a resized picture is; ten times as fast as floats.
             pixels = nn.functional.interpolate(
                 pixels, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True, align_corners=False
             )
         mean = torch.tensor(normalisation.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(normalisation.std, device=self.device).view(1, 3, 1, 1)
-        out = self._backbone(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
-        out = out.float()[:n]
+        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        inputs = pixels.float().sub_(255 * mean).div_(255 * std)
+        out = self._backbone(inputs.to(DTYPES[self.precision])).float()[:n]
         # float16 ends at 65,504; ImageNet features stay below 100, but a custom file may not.
         full = out.contiguous().clamp(-65504, 65504).half().cpu().numpy()
         return full, out.mean((2, 3)).clamp(-65504, 65504).half().cpu().numpy()
@@ -227,7 +253,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_encoder(
-    name: str = "resnet18", weights: str = "imagenet", device: str = "auto"
+    name: str = "resnet18",
+    weights: str = "imagenet",
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Encoder:
     """Build an encoder with its weights.
 
@@ -238,11 +267,12 @@ def load_encoder(
     weights : str
         "imagenet", "random" or the path of a state dict.
     device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "fp32", "bf16"}
 
     Raises
     ------
     InvalidInputError
-        If there is no such encoder or device.
+        If there is no such encoder, device or precision.
     WeightsError
         If the weights cannot be had or belong to another network.
     """
@@ -251,6 +281,10 @@ def load_encoder(
     if name not in ENCODERS:
         raise InvalidInputError(
             f"There is no encoder {name!r}.", hint=f"Known encoders: {', '.join(ENCODERS)}."
+        )
+    if precision not in PRECISIONS:
+        raise InvalidInputError(
+            f"There is no precision {precision!r}.", hint=f"Use one of {', '.join(PRECISIONS)}."
         )
     architecture = ENCODERS[name]
     url = torchvision.models.get_model_weights(architecture.network)["IMAGENET1K_V1"].url
@@ -261,7 +295,7 @@ def load_encoder(
     if state is not None:
         _fill(net, state, architecture, record)
     backbone, head = architecture.cut(net)
-    return Encoder(architecture, backbone, head, record, choose_device(device))
+    return Encoder(architecture, backbone, head, record, choose_device(device), precision)
 
 
 def _fill(

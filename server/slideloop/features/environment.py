@@ -37,7 +37,7 @@ def environment(encoder: Encoder, normalisation: Any) -> dict[str, Any]:
         "weights": encoder.weights.as_dict(),
         "normalisation": normalisation,
         "device": encoder.device.type,
-        "dtype": "float32",
+        "dtype": encoder.precision,
         "n_threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,

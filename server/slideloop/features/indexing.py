@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from slideloop.errors import NoTissueError, OutputError, StoreMismatchError
-from slideloop.features.encoders import BATCH, INPUT_PX, Encoder
+from slideloop.features.encoders import INPUT_PX, Encoder
 from slideloop.features.normalisation import SAMPLE_PATCHES, Normalisation, measure
 from slideloop.features.store import FeatureStore, StoreWriter, find_store, store_id
 
@@ -68,10 +68,10 @@ def indexing_key(
     frozen = {
         "name": source.name,
         "feature_shape": list(encoder.architecture.feature_shape),
-        "dtype": "float32",
+        "dtype": encoder.precision,
         "compile": "none",
         "memory_format": "channels_last",
-        "batch": BATCH,
+        "batch": encoder.batch,
         "n_threads": torch.get_num_threads(),
         "device": encoder.device.type,
         "torch": torch.__version__,
@@ -175,7 +175,7 @@ def _write(
                 cells.append(source.cell(position))
                 patches.append(patch)
             is_last = n_visited == source.n_cells
-            if len(patches) == BATCH or (is_last and (patches or not writer.batches)):
+            if len(patches) == encoder.batch or (is_last and (patches or not writer.batches)):
                 if not (patches or writer.batches):
                     writer.discard()
                     raise _nothing_kept(source)
@@ -219,8 +219,8 @@ def _judged(
 
     def work(positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint8] | None, Verdict]]:
         judged = []
-        for position in map(int, positions):
-            patch = source.read(position)
+        patches = source.read_many(positions)
+        for position, patch in zip(map(int, positions), patches, strict=True):
             verdict = source.verdict(patch)
             judged.append((position, patch if source.is_kept(verdict) else None, verdict))
         return judged

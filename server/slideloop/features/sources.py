@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from slideloop.slides.grid import Grid
     from slideloop.slides.reader import SlideReader
 
-ORDER = "blocks-1"
+ORDER = "blocks-2"
 """Name of the index order; a change of `visit_order` needs a new one."""
+
+_DENSE = 0.4
+"""A rectangle is read in one go if patches cover at least this share of it."""
 
 _KEPT = Verdict(background=False, structureless=False)
 
@@ -61,6 +64,10 @@ class PatchSource(Protocol):
 
     def read(self, position: int) -> NDArray[np.uint8]:
         """Return the pixels of a patch, uint8 RGB of shape (side, side, 3)."""
+        ...
+
+    def read_many(self, positions: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the pixels of patches, neighbours of which are read together where that pays."""
         ...
 
     def verdict(self, patch: NDArray[np.uint8]) -> Verdict:
@@ -125,6 +132,25 @@ class SlidePatches:
     def read(self, position: int) -> NDArray[np.uint8]:
         """Return a patch at the grid's resolution."""
         return self.read_square(self.grid.rectangle(*self.cell(position)))
+
+    def read_many(self, positions: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return patches; neighbours in one go, unless each is resampled by itself."""
+        group = self.grid.group_of(positions)
+        borders = np.flatnonzero(np.diff(group)) + 1
+        return [patch for part in np.split(positions, borders) for patch in self._read_group(part)]
+
+    def _read_group(self, positions: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        side, step = self.grid.patch_px, self.grid.stride_px0
+        rows, columns = np.divmod(positions, self.grid.n_columns)
+        top, left = rows.min(), columns.min()
+        height, width = (int(np.ptp(each)) * step + side for each in (rows, columns))
+        is_dense = len(positions) * side**2 >= _DENSE * width * height
+        if len(positions) == 1 or side != self.grid.patch_px0 or not is_dense:
+            return [self.read(position) for position in map(int, positions)]
+        block = self.reader.read(int(left) * step, int(top) * step, width, height)
+        places = zip((rows - top) * step, (columns - left) * step, strict=True)
+        # Copies: a view of one patch would keep its whole block in memory.
+        return [block[y : y + side, x : x + side].copy() for y, x in places]
 
     def read_square(self, rectangle: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         """Return any patch-sized square, in level-0 pixels, at the grid's resolution."""
@@ -211,6 +237,10 @@ class TilePatches:
                 hint="Cut all tiles to one size.",
             )
         return picture
+
+    def read_many(self, positions: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return tiles, one by one."""
+        return [self.read(position) for position in map(int, positions)]
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ import numpy as np
 
 from slideloop.errors import GridError, MppNeededError, OutputError
 from slideloop.features import normalisation as normalisations
-from slideloop.features.encoders import FEW
 from slideloop.features.indexing import (
     dataset_normalisation,
     index,
@@ -142,7 +141,7 @@ def embed_squares(
     full = np.zeros((0, channels, height, width), np.float16)
     pooled = np.zeros((0, channels), np.float16)
     if kept:
-        full, pooled = encoder.features(np.stack(kept), normalisation, FEW)
+        full, pooled = encoder.features(np.stack(kept), normalisation)
     return is_glass, pooled, full if is_full else None
 
 

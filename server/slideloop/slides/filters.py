@@ -45,22 +45,6 @@ RULES = tuple(_RULES)
 """Names of the rules, the default first."""
 
 
-def white_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Mark the pixels with all three channels above 210.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (height, width, 3)
-        RGB.
-
-    Returns
-    -------
-    ndarray of bool, shape (height, width)
-        True where the slide shows glass.
-    """
-    return pixels.min(axis=2) > WHITE_ABOVE
-
-
 def judge(patch: NDArray[np.uint8]) -> Verdict:
     """Judge one patch at its native size, before any resizing.
 
@@ -79,14 +63,15 @@ def judge(patch: NDArray[np.uint8]) -> Verdict:
     """
     import cv2
 
-    black = patch.max(axis=2) < BLACK_BELOW
-    n_empty = int(np.count_nonzero(white_pixels(patch) | black))
-    grey = cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY)
-    bright = (grey > GREY_ABOVE).astype(np.uint8)
+    patch = np.ascontiguousarray(patch)
+    n_white = cv2.countNonZero(cv2.inRange(patch, (WHITE_ABOVE + 1,) * 3, (255,) * 3))
+    n_black = cv2.countNonZero(cv2.inRange(patch, (0,) * 3, (BLACK_BELOW - 1,) * 3))
+    grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+    _, bright = cv2.threshold(grey, GREY_ABOVE, 255, cv2.THRESH_BINARY)
     n_components, _ = cv2.connectedComponents(bright, connectivity=8)
     return Verdict(
         # Whole numbers, so that exactly 80 % is never above 80 %.
-        background=n_empty * 100 > BACKGROUND_ABOVE_PERCENT * black.size,
+        background=(n_white + n_black) * 100 > BACKGROUND_ABOVE_PERCENT * grey.size,
         structureless=n_components < FEWEST_COMPONENTS,
     )
 

@@ -59,7 +59,9 @@ def open_service(settings: Settings) -> Service:
         workspace = Workspace(settings.workspace)
         stack.callback(workspace.close)
         stack.enter_context(hold_workspace(settings.workspace))
-        encoder = load_encoder(settings.encoder, settings.weights, settings.device)
+        encoder = load_encoder(
+            settings.encoder, settings.weights, settings.device, settings.precision
+        )
         ledger = open_ledger(settings.workspace)
         stack.callback(ledger.close)
         worker = Worker()

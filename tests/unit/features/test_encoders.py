@@ -21,7 +21,7 @@ def patches_of(n: int, side: int = 224, seed: int = 0) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def encoders(squeezenet: Encoder, resnet18: Encoder) -> dict[str, Encoder]:
-    early = load_encoder("resnet18-layer4.0", "random", "cpu")
+    early = load_encoder("resnet18-layer4.0", "random", "cpu", "fp32")
     return {"squeezenet1_1": squeezenet, "resnet18": resnet18, "resnet18-layer4.0": early}
 
 
@@ -129,7 +129,7 @@ def test_features_beyond_float16_are_clamped_and_not_infinite(tmp_path: Path) ->
     state = torchvision.models.get_model("squeezenet1_1", weights=None).state_dict()
     state["features.0.weight"] *= 1e7
     torch.save(state, tmp_path / "loud.pth")
-    encoder = load_encoder("squeezenet1_1", str(tmp_path / "loud.pth"), "cpu")
+    encoder = load_encoder("squeezenet1_1", str(tmp_path / "loud.pth"), "cpu", "fp32")
     full, pooled = encoder.features(patches_of(1, 64), IMAGENET)
     assert full.max() == 65504
     assert np.isfinite(full).all() and np.isfinite(pooled).all()
@@ -146,7 +146,7 @@ def test_each_head_is_a_copy_of_the_pretrained_one(squeezenet: Encoder) -> None:
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidInputError, match="no encoder 'vgg'") as caught:
-        load_encoder("vgg", "random", "cpu")
+        load_encoder("vgg", "random", "cpu", "fp32")
     assert "resnet18-layer4.0" in caught.value.hint
 
 
@@ -163,7 +163,7 @@ def test_the_processor_is_always_there() -> None:
 
 def test_real_weights_fit_their_network(shared_data: Path) -> None:
     path = shared_data / "weights" / "squeezenet1_1_imagenet_features.pth"
-    encoder = load_encoder("squeezenet1_1", str(path), "cpu")
+    encoder = load_encoder("squeezenet1_1", str(path), "cpu", "fp32")
     assert encoder.weights.kind == "custom"
     _, pooled = encoder.features(patches_of(1, 64), IMAGENET)
     assert 0 < pooled.mean() < 100

@@ -49,8 +49,8 @@ def test_a_file_without_the_classifier_gives_the_same_network(tmp_path: Path, st
     torch.save(state, tmp_path / "whole.pth")
     cut = {name: t for name, t in state.items() if not name.startswith("classifier.")}
     torch.save(cut, tmp_path / "cut.pth")
-    whole = load_encoder("squeezenet1_1", str(tmp_path / "whole.pth"), "cpu")
-    part = load_encoder("squeezenet1_1", str(tmp_path / "cut.pth"), "cpu")
+    whole = load_encoder("squeezenet1_1", str(tmp_path / "whole.pth"), "cpu", "fp32")
+    part = load_encoder("squeezenet1_1", str(tmp_path / "cut.pth"), "cpu", "fp32")
     assert np.array_equal(embed(whole), embed(part))
     assert whole.weights.sha256 != part.weights.sha256
 
@@ -58,14 +58,16 @@ def test_a_file_without_the_classifier_gives_the_same_network(tmp_path: Path, st
 def test_a_classifier_of_another_size_does_not_matter(tmp_path: Path) -> None:
     net = torchvision.models.get_model("resnet18", weights=None, num_classes=9)
     torch.save(net.state_dict(), tmp_path / "nine.pth")
-    assert load_encoder("resnet18", str(tmp_path / "nine.pth"), "cpu").weights.kind == "custom"
+    assert (
+        load_encoder("resnet18", str(tmp_path / "nine.pth"), "cpu", "fp32").weights.kind == "custom"
+    )
 
 
 def test_a_float16_file_is_read_as_its_rounded_values(tmp_path: Path, state: State) -> None:
     torch.save({name: t.half() for name, t in state.items()}, tmp_path / "half.pth")
     torch.save({name: t.half().float() for name, t in state.items()}, tmp_path / "rounded.pth")
-    half = load_encoder("squeezenet1_1", str(tmp_path / "half.pth"), "cpu")
-    rounded = load_encoder("squeezenet1_1", str(tmp_path / "rounded.pth"), "cpu")
+    half = load_encoder("squeezenet1_1", str(tmp_path / "half.pth"), "cpu", "fp32")
+    rounded = load_encoder("squeezenet1_1", str(tmp_path / "rounded.pth"), "cpu", "fp32")
     assert next(half.new_head().parameters()).dtype == torch.float32
     assert np.array_equal(embed(half), embed(rounded))
 
@@ -85,7 +87,7 @@ def test_a_file_is_recorded_as_custom_with_its_name_and_checksum(
 def test_the_weights_of_another_network_are_refused_by_name(tmp_path: Path, state: State) -> None:
     torch.save(state, tmp_path / "squeeze.pth")
     with pytest.raises(WeightsError, match=r"squeeze\.pth belong to another network than resnet18"):
-        load_encoder("resnet18", str(tmp_path / "squeeze.pth"), "cpu")
+        load_encoder("resnet18", str(tmp_path / "squeeze.pth"), "cpu", "fp32")
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -102,7 +104,7 @@ def test_a_file_must_fit_the_network_in_every_tensor(
         changed[name] = changed[name][:, :1]
     torch.save(changed, tmp_path / "odd.pth")
     with pytest.raises(WeightsError, match="belong to another network") as caught:
-        load_encoder("squeezenet1_1", str(tmp_path / "odd.pth"), "cpu")
+        load_encoder("squeezenet1_1", str(tmp_path / "odd.pth"), "cpu", "fp32")
     assert ("features.99.weight" if change == "extra" else name) in caught.value.message
 
 
@@ -114,7 +116,7 @@ def test_weights_that_are_not_finite_are_refused(
     changed["features.3.squeeze.weight"][0, 0] = value
     torch.save(changed, tmp_path / "nan.pth")
     with pytest.raises(WeightsError, match="not finite"):
-        load_encoder("squeezenet1_1", str(tmp_path / "nan.pth"), "cpu")
+        load_encoder("squeezenet1_1", str(tmp_path / "nan.pth"), "cpu", "fp32")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -218,9 +220,9 @@ def test_any_bytes_after_a_pickles_first_two_are_refused(tmp_path: Path, tail: b
 
 def test_random_weights_are_seeded_and_shown_as_random() -> None:
     torch.manual_seed(1)
-    first = load_encoder("squeezenet1_1", "random", "cpu")
+    first = load_encoder("squeezenet1_1", "random", "cpu", "fp32")
     torch.manual_seed(2)
-    second = load_encoder("squeezenet1_1", "random", "cpu")
+    second = load_encoder("squeezenet1_1", "random", "cpu", "fp32")
     assert np.array_equal(embed(first), embed(second))
     assert first.weights == second.weights
     assert first.weights.kind == "random"
@@ -235,7 +237,7 @@ def test_loading_random_weights_leaves_torchs_generator_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(2)
     torch.manual_seed(7)
-    load_encoder("squeezenet1_1", "random", "cpu")
+    load_encoder("squeezenet1_1", "random", "cpu", "fp32")
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -292,7 +294,7 @@ def test_a_cached_file_with_another_checksum_is_refused(torch_home: Path) -> Non
     path = torch_home / "resnet18-f37072fd.pth"
     path.write_bytes(saved({"a": torch.zeros(2)}))
     with pytest.raises(WeightsError, match="SHA-256 differs") as caught:
-        load_encoder("resnet18", "imagenet", "cpu")
+        load_encoder("resnet18", "imagenet", "cpu", "fp32")
     assert str(path) in caught.value.message
     assert "Delete it" in caught.value.hint
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from slideloop.errors import InvalidInputError
-from slideloop.slides.filters import RULES, Verdict, is_dropped, judge, white_pixels
+from slideloop.slides.filters import RULES, Verdict, is_dropped, judge
 
 SIDE = 20  # 400 pixels, so that 80 % is 320 of them
 GREY = (100, 100, 100)
@@ -147,9 +147,3 @@ def test_a_verdict_agrees_with_a_slow_one(patch):
     verdict = judge(patch)
     assert verdict.background == (empty.sum() / empty.size > 0.8)
     assert verdict.structureless == (count_components(np.rint(grey) > 127) < 10)
-
-
-def test_white_pixels_are_marked():
-    marked = white_pixels(filled((211, 211, 211), 3))
-    assert marked.shape == (SIDE, SIDE)
-    assert marked.sum() == 3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slideloop.errors import GridError, InvalidInputError, MppNeededError, OutsideSlideError
-from slideloop.slides.grid import Grid, make_grid, patch_id, query_squares, visit_order
+from slideloop.slides.grid import N_SPREAD, Grid, make_grid, patch_id, query_squares, visit_order
 from slideloop.slides.limits import Limits
 
 GRIDS = st.builds(
@@ -266,8 +266,22 @@ def test_every_prefix_of_some_hundred_is_spread():
 def test_each_pass_visits_every_block_once():
     grid = square_grid(64, 64)  # 16 x 16 blocks of 4 x 4 cells
     rows, columns = np.divmod(visit_order(grid, 2), 64)
-    passes = (rows // 4 * 16 + columns // 4).reshape(16, 256)
+    passes = (rows // 4 * 16 + columns // 4)[:N_SPREAD].reshape(-1, 256)
     assert (np.sort(passes, axis=1) == np.arange(256)).all()
+
+
+def test_after_the_spread_ones_neighbours_come_together_row_by_row():
+    grid = square_grid(64, 64)
+    rest = visit_order(grid, 2)[N_SPREAD:]
+    group = grid.group_of(rest)
+    assert np.count_nonzero(np.diff(group)) == 63  # 8 x 8 groups, each in one piece
+    for part in np.split(rest, np.flatnonzero(np.diff(group)) + 1):
+        assert (np.diff(part) > 0).all()
+        rows, columns = np.divmod(part, 64)
+        assert np.ptp(rows) < 8 and np.ptp(columns) < 8
+    # And the groups themselves are spread: half of them touch every quarter of the slide.
+    half = rest[: len(rest) // 2]
+    assert len(set(zip((half // 64 // 32).tolist(), (half % 64 // 32).tolist(), strict=True))) == 4
 
 
 def test_a_million_cells_are_ordered_in_seconds():

@@ -37,7 +37,7 @@ from slideloop.errors import (
     UnreadableSlideError,
 )
 from slideloop.evaluation.generated import Scene, write_slide
-from slideloop.features.encoders import BATCH, Architecture, Encoder
+from slideloop.features.encoders import BATCHES, Architecture, Encoder
 from slideloop.features.indexing import index
 from slideloop.features.normalisation import SAMPLE_PATCHES, Normalisation
 from slideloop.features.store import FeatureStore
@@ -59,6 +59,9 @@ FIELDS = {
 }  # fmt: skip
 
 
+BATCH = BATCHES["cpu"]
+
+
 class CountingEncoder(Encoder):
     """A small real network that counts the patches it is given, and stops where it is told."""
 
@@ -71,6 +74,7 @@ class CountingEncoder(Encoder):
             nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
             Weights("random", f"seed {weights}", weights * 64),
             torch.device("cpu"),
+            "fp32",
         )
         self.n_embedded = 0
         self.threads: set[int] = set()
@@ -78,14 +82,14 @@ class CountingEncoder(Encoder):
         self.stopped, self.going = threading.Event(), threading.Event()
 
     def features(
-        self, patches: NDArray[np.uint8], normalisation: Normalisation, batch: int = BATCH
+        self, patches: NDArray[np.uint8], normalisation: Normalisation
     ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         if self.stop_at is not None and self.n_embedded >= self.stop_at:
             self.stopped.set()
             assert self.going.wait(LONG_S)
         self.n_embedded += len(patches)
         self.threads.add(threading.get_ident())
-        return super().features(patches, normalisation, batch)
+        return super().features(patches, normalisation)
 
     def go_on(self) -> None:
         self.stop_at = None
