@@ -11,8 +11,16 @@ import torch
 from torch import nn
 
 from slideloop.errors import StoreDamagedError, StoreMismatchError
+from slideloop.features.precision import DTYPES
 from slideloop.learning.engine import Models, Scores, digest
-from slideloop.learning.heads import EMBED_BATCH, TrainingSettings, train_classifier, train_metric
+from slideloop.learning.heads import (
+    EMBED_BATCH,
+    TrainingSettings,
+    folded,
+    run,
+    train_classifier,
+    train_metric,
+)
 from slideloop.learning.ranking import distances, nearest_others
 
 if TYPE_CHECKING:
@@ -100,8 +108,9 @@ class FaithfulEngine:
         weights = torch.from_numpy(labelled.weights()).to(device)
         data = (features, labels, weights, self._settings, seed)
         first, second = _halves(progress)
-        metric = train_metric(self._encoder.new_head(), *data, first)
-        classifier = train_classifier(self._encoder.new_head(), n_classes, *data, second)
+        precision = self._encoder.precision
+        metric = train_metric(self._encoder.new_head(), *data, first, precision)
+        classifier = train_classifier(self._encoder.new_head(), n_classes, *data, second, precision)
         return FaithfulModels(metric, classifier, _digest(metric, classifier))
 
     def score(
@@ -117,12 +126,12 @@ class FaithfulEngine:
         """Rank by Euclidean distance to the refined query."""
         trained = self._trained(models)
         squares = self._unit(
-            self._embed(trained.metric or self._pretrained, self._full(query, database))
+            self._embed([trained.metric or self._pretrained], self._full(query, database))[0]
         )
         points = [np.tensordot(query.weights(), squares, 1)]
         if len(relevant):
             full = database.full_of(relevant)
-            points.extend(self._unit(self._embed(trained.metric or self._pretrained, full)))
+            points.extend(self._unit(self._embed([trained.metric or self._pretrained], full)[0]))
         mean = np.asarray(np.mean(points, axis=0, dtype=np.float32))
         centre = self._unit(mean[None])[0]
         pairs = [
@@ -221,34 +230,46 @@ class FaithfulEngine:
             # From a batch's border on, so that growing in steps gives the bits of one pass.
             start = known // EMBED_BATCH * EMBED_BATCH
             features = store.features()[start:n]
-            first, second = _halves(progress) if models.classifier else (progress, None)
-            new = self._unit(self._embed(models.metric or self._pretrained, features, first))
-            metric = new if metric is None else np.concatenate((metric[:start], new))
+            heads = [models.metric or self._pretrained]
             if models.classifier is not None:
-                new = self._embed(models.classifier, features, second)
-                logits = new if logits is None else np.concatenate((logits[:start], new))
+                heads.append(models.classifier)
+            new, *more = self._embed(heads, features, progress)
+            metric = _grown(metric, start, self._unit(new))
+            if more:
+                logits = _grown(logits, start, more[0])
             models.outputs[store.id] = metric, logits
         return metric[:n], None if logits is None else logits[:n]
 
     @torch.inference_mode()
     def _embed(
         self,
-        model: nn.Module,
+        models: list[nn.Module],
         features: NDArray[np.float16] | NDArray[np.float32],
         progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
-        """Run a model over features in batches of one shape, the last one padded."""
-        parts = []
+    ) -> list[NDArray[np.float32]]:
+        """Run models over features, all in one pass, in batches of one shape, the last padded."""
+        precision = self._encoder.precision
+        device, dtype = self._encoder.device, DTYPES[precision]
+        heads = [folded(model, precision) for model in models]
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in models]
         for start in range(0, len(features), EMBED_BATCH):
             if progress:
                 progress(start / len(features))
-            part = np.asarray(features[start : start + EMBED_BATCH], np.float32)
+            part = np.asarray(features[start : start + EMBED_BATCH])
             n = len(part)
-            padded = np.zeros((EMBED_BATCH, *part.shape[1:]), np.float32)
+            padded = np.zeros((EMBED_BATCH, *part.shape[1:]), part.dtype)
             padded[:n] = part
-            out = model(torch.from_numpy(padded).to(self._encoder.device))
-            parts.append(out[:n].float().cpu().numpy())
-        return np.concatenate(parts)
+            batch = torch.from_numpy(padded).to(device).to(dtype)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            for model, out in zip(heads, parts, strict=True):
+                out.append(run(model, batch, precision)[:n].cpu().numpy())
+        return [np.concatenate(out) for out in parts]
+
+
+def _grown(
+    known: NDArray[np.float32] | None, start: int, new: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return new if known is None else np.concatenate((known[:start], new))
 
 
 def _digest(metric: nn.Module, classifier: nn.Module) -> str:

@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
+
+from slideloop.features.precision import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EMBED_BATCH = 256
+
+N_POOLING = 2
+"""Layers at the end of a head that make a vector of its maps."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def train_metric(
     settings: TrainingSettings,
     seed: int,
     progress: Callable[[float], None] | None = None,
+    precision: str = "fp32",
 ) -> nn.Module:
     """Train the metric model with triplet loss (paper, section 2; algorithm.md 3.6).
 
@@ -115,6 +122,8 @@ def train_metric(
         Of everything random in it.
     progress : callable, optional
         Called with the share done after each batch; what it raises ends the training.
+    precision : {"fp32", "bf16"}
+        Of the convolutions; parameters, pooling and losses are float32 in either.
 
     Returns
     -------
@@ -122,7 +131,7 @@ def train_metric(
         `head`, in evaluation mode.
     """
     loss = TripletTraining(settings)
-    _fit(head, loss, features, labels, weights, settings, seed, progress)
+    _fit(head, loss, features, labels, weights, settings, seed, progress, precision)
     return head
 
 
@@ -135,6 +144,7 @@ def train_classifier(
     settings: TrainingSettings,
     seed: int,
     progress: Callable[[float], None] | None = None,
+    precision: str = "fp32",
 ) -> nn.Module:
     """Train the classifier with cross-entropy (paper, section 2; algorithm.md 3.7).
 
@@ -156,7 +166,7 @@ def train_classifier(
         each = nn.functional.cross_entropy(logits, labels, reduction="none")
         return (weights * each).sum() / weights.sum()
 
-    _fit(model, loss, features, labels, weights, settings, seed, progress)
+    _fit(model, loss, features, labels, weights, settings, seed, progress, precision)
     return model
 
 
@@ -169,9 +179,15 @@ def _fit(
     settings: TrainingSettings,
     seed: int,
     progress: Callable[[float], None] | None,
+    precision: str,
 ) -> None:
     """Run all epochs; BatchNorm trains, and a batch for which there is no loss does no step."""
-    optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    device = features.device
+    optimiser = torch.optim.Adam(
+        model.parameters(), settings.learning_rate, fused=device.type != "mps"
+    )
+    is_narrow = precision == "bf16"
+    features = features.bfloat16() if is_narrow else features
     shuffle = torch.Generator().manual_seed(seed)
     model.train()
     for epoch in range(settings.epochs):
@@ -179,14 +195,54 @@ def _fit(
         for number, chosen in enumerate(parts):
             if progress:
                 progress((epoch + number / len(parts)) / settings.epochs)
-            batch = chosen.to(features.device)
-            value = loss(model(features[batch]), labels[batch], weights[batch])
+            batch = chosen.to(device)
+            # A single batch holds all samples in their order: no copy.
+            part = features if len(parts) == 1 else features[batch]
+            value = loss(run(model, part, precision), labels[batch], weights[batch])
             if value is None:
                 continue
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
     model.eval().requires_grad_(False)
+
+
+def run(model: nn.Module, features: torch.Tensor, precision: str) -> torch.Tensor:
+    """Run a head, or a classifier, which is a head and a linear layer.
+
+    Parameters
+    ----------
+    model : Module
+        A `Sequential` that ends in pooling and flattening, or such a one and a linear layer.
+    features : Tensor, shape (n, channels, height, width)
+    precision : {"fp32", "bf16"}
+        Of the convolutions; what is pooled is float32, so that embeddings keep their digits.
+
+    Returns
+    -------
+    Tensor of float32
+    """
+    maps_of, pooling, rest = parts_of(model)
+    with torch.autocast(features.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        maps = maps_of(features)
+    return rest(pooling(maps.float() if precision == "bf16" else maps))
+
+
+def folded(model: nn.Module, precision: str) -> nn.Module:
+    """Return a trained model with BatchNorm in its convolutions, to be `run` many times."""
+    maps_of, pooling, rest = parts_of(model)
+    maps_of = fuse(maps_of).to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore
+    return nn.Sequential(nn.Sequential(maps_of, *pooling), *rest)
+
+
+def parts_of(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """Split a head or classifier: what gives maps, their pooling, the linear layer if any."""
+    assert isinstance(model, nn.Sequential)
+    head, rest = (
+        (model[0], model[1:]) if isinstance(model[0], nn.Sequential) else (model, model[:0])
+    )
+    assert isinstance(head, nn.Sequential)
+    return head[:-N_POOLING], head[-N_POOLING:], rest
 
 
 def batches(n: int, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
