@@ -82,10 +82,21 @@ class SearchSet:
 
     lengths: tuple[int, ...]
 
-    def references(self) -> NDArray[np.int64]:
-        """Return the references of all patches, ascending, int64 of shape (n,)."""
-        parts = [references(s, np.arange(n)) for s, n in enumerate(self.lengths)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    def positions(self, refs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of those references that are in it, in patch order, 0 to n - 1."""
+        slides, places = refs >> SLIDE_SHIFT, refs & _PLACE_MASK
+        lengths = np.array([*self.lengths, 0])
+        is_in = places < lengths[np.minimum(slides, len(self.lengths))]
+        return self._starts()[slides[is_in]] + places[is_in]
+
+    def references(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the references at places in patch order, ascending over all n."""
+        starts = self._starts()
+        slides = np.searchsorted(starts, positions, side="right") - 1
+        return (slides << SLIDE_SHIFT) + positions - starts[slides]
+
+    def _starts(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *self.lengths[:-1]], dtype=np.int64)
 
     def __len__(self) -> int:
         return sum(self.lengths)
@@ -144,15 +155,19 @@ class Database:
         wanted = set(range(len(self.stores)) if slides is None else slides)
         return SearchSet(tuple(len(s) if i in wanted else 0 for i, s in enumerate(self.stores)))
 
-    def pooled(self, search: SearchSet) -> NDArray[np.float32]:
-        """Return the pooled features of a search set, shape (n, channels)."""
+    def searched(self, search: SearchSet) -> list[tuple[Features, int]]:
+        """Return the slides of a search set, each with how many of its patches are in it."""
         # Slides that were added since the search set was taken are not in it.
-        parts = [s.pooled[:n] for s, n in zip(self.stores, search.lengths, strict=False) if n]
-        return np.concatenate(parts).astype(np.float32)
+        return [(s, n) for s, n in zip(self.stores, search.lengths, strict=False) if n]
 
     def pooled_of(self, refs: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the pooled features of single patches, shape (n, channels)."""
-        return np.array([self.stores[slide_of(r)].pooled[place_of(r)] for r in refs], np.float32)
+        result = np.empty((len(refs), self.stores[0].pooled.shape[1]), np.float32)
+        slides, places = refs >> SLIDE_SHIFT, refs & _PLACE_MASK
+        for slide in np.unique(slides):
+            is_here = slides == slide
+            result[is_here] = self.stores[slide].pooled[places[is_here]]
+        return result
 
     def full_of(self, refs: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the full features of single patches, shape (n, channels, height, width).

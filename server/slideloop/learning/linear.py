@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slideloop.errors import StoreDamagedError
+from slideloop.learning.chunks import SlideMoments, distances, products, together
 from slideloop.learning.engine import Models, Scores, digest
-from slideloop.learning.ranking import distances, nearest_first
+from slideloop.learning.ranking import nearest_first, nearest_others
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +52,18 @@ class LinearModels:
         """Whether two classes were labelled."""
         return self.coefficients is not None
 
-    def logits(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return logits, float32 of shape (n, n_classes)."""
+    def knows(self, class_idx: int) -> bool:
+        """Say whether a class had a label."""
+        assert self.intercept is not None
+        return class_idx < len(self.intercept) and bool(np.isfinite(self.intercept[class_idx]))
+
+    def logits(self, pooled: NDArray[np.float16], n: int) -> NDArray[np.float32]:
+        """Return logits of a slide's first n patches, float32 of shape (n, n_classes)."""
         assert self.coefficients is not None and self.intercept is not None
-        return self.standardise(pooled) @ self.coefficients + self.intercept
+        # The features as they are stored, times these, give what standardised ones would.
+        factor = self.coefficients / self.scale.astype(np.float64)[:, None]
+        shift = self.intercept - self.mean.astype(np.float64) @ factor
+        return products(pooled, n, factor.astype(np.float32)) + shift.astype(np.float32)
 
     def standardise(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return features of zero mean and unit variance over the search set."""
@@ -67,6 +76,9 @@ class LinearEngine:
     name = "linear"
     is_quick = True
 
+    def __init__(self) -> None:
+        self._moments = SlideMoments()
+
     def train(
         self,
         database: Database,
@@ -77,7 +89,7 @@ class LinearEngine:
         progress: Progress | None = None,
     ) -> LinearModels:
         """Fit with C = 1/n on all n labels; nothing in it is random."""
-        untrained = _standardisation(database.pooled(search))
+        untrained = self._standardisation(database, search)
         if labelled.n_classes < 2:
             return untrained
         from sklearn.linear_model import LogisticRegression
@@ -117,22 +129,23 @@ class LinearEngine:
         progress: Progress | None = None,
     ) -> Scores:
         """Rank by the log-odds of the query's class; by distance before there is a classifier."""
-        pooled = database.pooled(search)
+        slides = database.searched(search)
+        probability = None
         if isinstance(models, LinearModels) and models.has_classifier:
-            logits = models.logits(pooled)
+            logits = np.concatenate([models.logits(store.pooled, n) for store, n in slides])
             probability = _softmax(logits)
-            if class_idx < logits.shape[1] and np.isfinite(logits[:, class_idx]).all():
+            if models.knows(class_idx):
                 distance = (1 - probability[:, class_idx]).astype(np.float32)
                 return Scores(-_log_odds(logits, class_idx), distance, probability)
-        else:
-            probability = None
-        standard = _standardisation(pooled)
+        standard = self._standardisation(database, search)
         squares = standard.standardise(query.all_pooled(database))
         points = [np.tensordot(query.weights(), squares, 1)]
         if len(relevant):
             points.extend(standard.standardise(database.pooled_of(relevant)))
         centre = np.asarray(np.mean(points, axis=0, dtype=np.float32))
-        distance = distances(standard.standardise(pooled), centre)
+        distance = np.concatenate(
+            [distances(s.pooled, n, standard.mean, standard.scale, centre) for s, n in slides]
+        )
         return Scores(distance, distance, probability)
 
     def predict(
@@ -144,7 +157,7 @@ class LinearEngine:
     ) -> NDArray[np.float64]:
         """Return class probabilities of a slide's first n patches."""
         assert isinstance(models, LinearModels)
-        return _softmax(models.logits(store.pooled[:n].astype(np.float32)))
+        return _softmax(models.logits(store.pooled, n))
 
     def to_bytes(self, models: Models) -> None:
         """Return None: a fit of some 20 ms is not kept."""
@@ -162,26 +175,27 @@ class LinearEngine:
         k: int,
     ) -> NDArray[np.int64]:
         """Rank by the log-odds of each patch's class, as this engine ranks for a query."""
-        pooled = database.pooled(database.present([slide]))
+        store, search = database.stores[slide], database.present([slide])
+        n = len(search)
         if not (isinstance(models, LinearModels) and models.has_classifier):
-            from slideloop.learning.ranking import nearest_others
-
-            return nearest_others(_standardisation(pooled).standardise(pooled), k)
-        logits = models.logits(pooled)
-        result = np.empty((len(pooled), k), np.int64)
+            pooled = store.pooled[:n].astype(np.float32)
+            return nearest_others(self._standardisation(database, search).standardise(pooled), k)
+        logits = models.logits(store.pooled, n)
+        result = np.empty((n, k), np.int64)
         for class_idx in np.unique(labels):
             order = nearest_first(-_log_odds(logits, int(class_idx)))[: k + 1]
             for patch in np.flatnonzero(labels == class_idx):
                 result[patch] = order[order != patch][:k]
         return result
 
-
-def _standardisation(pooled: NDArray[np.float32]) -> LinearModels:
-    mean = pooled.mean(0, dtype=np.float64).astype(np.float32)
-    scale = pooled.std(0, dtype=np.float64).astype(np.float32)
-    # A channel that never fires stays at zero instead of dividing by it.
-    scale = np.where(scale > 1e-6, scale, np.float32(1))
-    return LinearModels(mean, scale, digest=digest(mean, scale))
+    def _standardisation(self, database: Database, search: SearchSet) -> LinearModels:
+        parts = [self._moments.of(store, n) for store, n in database.searched(search)]
+        whole = together(parts).joined()
+        mean = whole.mean[0].astype(np.float32)
+        scale = np.sqrt(whole.squares[0] / whole.n).astype(np.float32)
+        # A channel that never fires stays at zero instead of dividing by it.
+        scale = np.where(scale > 1e-6, scale, np.float32(1))
+        return LinearModels(mean, scale, digest=digest(mean, scale))
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

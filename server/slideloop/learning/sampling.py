@@ -148,11 +148,14 @@ def find_strategy(name: str) -> Strategy:
     )
 
 
+def arrays_of(name: str) -> frozenset[str]:
+    """Return the names of the arrays that a strategy asks for."""
+    return frozenset(inspect.signature(find_strategy(name)).parameters)
+
+
 def needs_classifier(name: str) -> bool:
     """Say whether a strategy asks for predictions."""
-    return bool(
-        {"is_positive", "entropy"} & inspect.signature(find_strategy(name)).parameters.keys()
-    )
+    return not arrays_of(name).isdisjoint({"is_positive", "entropy"})
 
 
 def choose(
@@ -177,7 +180,7 @@ def choose(
     rng : numpy.random.Generator
         Of the round's seed.
     is_positive, entropy : ndarray, shape (n_unseen,), optional
-        None where no classifier is trained.
+        None where no classifier is trained; `entropy` also where the strategy has no use for it.
 
     Returns
     -------
@@ -202,8 +205,7 @@ def choose(
         "is_positive": is_positive,
         "entropy": entropy,
     }
-    wanted = inspect.signature(strategy).parameters
-    picks = strategy(**{key: offered[key] for key in wanted if key in offered})
+    picks = strategy(**{key: offered[key] for key in arrays_of(used) & offered.keys()})
     if not isinstance(picks, Picks):
         picks = _picks((np.asarray(picks, np.int64), used))
     _check(used, picks, ranked, k)

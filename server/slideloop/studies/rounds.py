@@ -14,7 +14,7 @@ import numpy as np
 
 from slideloop.learning.database import place_of, slide_of
 from slideloop.learning.ranking import nearest_first
-from slideloop.learning.sampling import choose
+from slideloop.learning.sampling import arrays_of, choose
 from slideloop.slides.grid import patch_id
 
 if TYPE_CHECKING:
@@ -120,20 +120,21 @@ def sample_round(
         `patches` is empty if nothing is left to show.
     """
     settings = inputs.settings
-    refs = inputs.search.references()
-    unseen = ~np.isin(refs, inputs.gone)
+    is_unseen = np.ones(len(inputs.search), bool)
+    is_unseen[inputs.search.positions(inputs.gone)] = False
+    unseen = np.flatnonzero(is_unseen)
     data: dict[str, Any] = {
         **inputs.head,
         "strategy": settings.strategy,
         "strategy_used": settings.strategy,
         "engine": settings.engine,
         "model_round": inputs.model_round,
-        "n_pool": int(unseen.sum()),
+        "n_pool": len(unseen),
         "patches": [],
         "notes": [],
         **ground.search_data(inputs.search),
     }
-    if not unseen.any():
+    if not len(unseen):
         return data
     scores = ground.engine.score(
         ground.database,
@@ -144,24 +145,40 @@ def sample_round(
         inputs.class_idx,
         progress,
     )
-    order = np.flatnonzero(unseen)[nearest_first(scores.key[unseen])]
-    probability = None if scores.probability is None else scores.probability[order]
+    order = unseen[nearest_first(scores.key[unseen])]
+    is_positive = entropy = None
+    if scores.probability is not None:
+        is_positive = (scores.probability.argmax(1) == inputs.class_idx)[order]
+        if "entropy" in arrays_of(settings.strategy):
+            entropy = _entropy(scores.probability)[order]
     picks, used = choose(
         settings.strategy,
         order,
         settings.k,
         rng=np.random.default_rng(inputs.head["seed"]),
-        is_positive=None if probability is None else probability.argmax(1) == inputs.class_idx,
-        entropy=None if probability is None else _entropy(probability),
+        is_positive=is_positive,
+        entropy=entropy,
     )
-    rank = {int(position): i for i, position in enumerate(order)}
     data["strategy_used"] = used
+    ranks = _ranks(order, picks.patches)
+    refs = inputs.search.references(picks.patches)
     data["patches"] = [
-        _patch(inputs, ground.database, int(refs[p]), rank[p], reason, scores, p)
-        for p, reason in zip(picks.patches.tolist(), picks.reasons, strict=True)
+        _patch(inputs, ground.database, int(ref), rank, reason, scores, position)
+        for ref, rank, reason, position in zip(
+            refs, ranks, picks.reasons, picks.patches.tolist(), strict=True
+        )
     ]
     data["notes"] = _notes(inputs, models, used)
     return data
+
+
+def _ranks(order: NDArray[np.int64], picks: NDArray[np.int64]) -> list[int]:
+    """Return the rank of each pick: its place in `order`, of which it is a member."""
+    is_pick = np.zeros(order.max() + 1, bool)
+    is_pick[picks] = True
+    ranks = np.flatnonzero(is_pick[order])
+    rank_of = dict(zip(order[ranks].tolist(), ranks.tolist(), strict=True))
+    return [rank_of[pick] for pick in picks.tolist()]
 
 
 def _patch(

@@ -31,10 +31,30 @@ def test_a_reference_names_one_patch_of_one_slide(slide: int, place: int) -> Non
 
 
 def test_references_ascend_by_slide_and_then_by_place() -> None:
-    refs = SearchSet((3, 0, 2)).references()
+    refs = SearchSet((3, 0, 2)).references(np.arange(5))
     assert [(slide_of(r), place_of(r)) for r in refs] == [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1)]
     assert (np.diff(refs) > 0).all()
     assert len(SearchSet((3, 0, 2))) == 5
+
+
+def test_only_references_inside_a_search_set_have_a_position() -> None:
+    search = SearchSet((3, 0, 2, 0))
+    inside = [reference(2, 1), reference(0, 2), reference(2, 0)]
+    outside = [reference(0, 3), reference(1, 0), reference(2, 2), reference(3, 0), reference(7, 0)]
+    refs = np.array([outside[0], *inside, *outside[1:]])
+    positions = search.positions(refs)
+    assert positions.tolist() == [4, 2, 3]
+    assert search.references(positions).tolist() == inside
+    assert SearchSet(()).positions(refs).tolist() == []
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
+def test_each_position_and_its_reference_name_each_other(lengths: list[int]) -> None:
+    search = SearchSet(tuple(lengths))
+    refs = search.references(np.arange(len(search)))
+    expected = [reference(s, place) for s, n in enumerate(lengths) for place in range(n)]
+    assert refs.tolist() == expected
+    assert search.positions(refs).tolist() == list(range(len(search)))
 
 
 def test_a_search_set_is_a_prefix_of_each_slide(tmp_path: Path) -> None:
@@ -43,10 +63,16 @@ def test_a_search_set_is_a_prefix_of_each_slide(tmp_path: Path) -> None:
     database = Database([first, second])
     assert database.present().lengths == (7, 5)
     assert database.present([1]).lengths == (0, 5)
-    pooled = database.pooled(SearchSet((2, 3)))
-    expected = np.concatenate((first.pooled[:2], second.pooled[:3])).astype(np.float32)
-    assert pooled.dtype == np.float32
-    assert np.array_equal(pooled, expected)
+    assert database.searched(SearchSet((2, 3))) == [(first, 2), (second, 3)]
+    assert database.searched(SearchSet((0, 3))) == [(second, 3)]
+
+
+def test_slides_that_were_added_since_are_not_in_a_search_set(tmp_path: Path) -> None:
+    stores = [
+        write_store(tmp_path, features_of(np.zeros(7, int)), identity=identity_of(name))
+        for name in "ab"
+    ]
+    assert Database(stores).searched(SearchSet((7,))) == [(stores[0], 7)]
 
 
 def test_single_patches_are_found_in_their_slides(tmp_path: Path) -> None:

@@ -308,6 +308,7 @@ class WatchedEngine(LinearEngine):
     """The engine, with a note of what refined each query."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.relevant: list[list[int]] = []
         self.labels: list[list[int]] = []
 
