@@ -73,10 +73,10 @@ def connected(address: str) -> Iterator[Client]:
         ) from err
     # A client that finds nobody goes on trying long after its time is up.
     try:
-        found = asyncio.run(asyncio.wait_for(_role(address), CONNECT_S))
+        found = asyncio.run(asyncio.wait_for(_role(address), CONNECT_S + 1))
     except (OSError, ValueError) as err:
         raise InvalidInputError(
-            f"No Dask cluster answers at {address!r} ({err or 'no answer'}).", hint=_ADDRESS
+            f"No Dask cluster answers at {address!r} ({str(err) or 'no answer'}).", hint=_ADDRESS
         ) from err
     if found != "Scheduler":
         raise InvalidInputError(f"At {address} is a {found}, not a scheduler.", hint=_ADDRESS)
@@ -88,7 +88,7 @@ def connected(address: str) -> Iterator[Client]:
 async def _role(address: str) -> str:
     """Ask a part of a cluster what it is."""
     from distributed import Security
-    from distributed.core import connect
+    from distributed.comm import connect
 
     arguments = Security().get_connection_args("client")
     comm: Any = await connect(address, timeout=CONNECT_S, **arguments)
@@ -166,8 +166,8 @@ def _end_of(slide: int, future: Future, task: SlideTask) -> News:
         return News(slide, 0, err)
     except KilledWorker as err:
         error = SlideloopError(
-            f"{err.allowed_failures + 1} workers died while they indexed {task.path.name}, the "
-            f"last one at {err.last_worker.address}.",
+            f"The workers that indexed {task.path.name} died, {err.allowed_failures + 1} in a "
+            f"row; the last one was at {err.last_worker.address}.",
             hint="See that worker's log; it may lack memory. What was done is kept.",
         )
     except Exception as err:  # whatever a foreign machine may stumble over
@@ -192,7 +192,7 @@ def _work(task: SlideTask, slide: int, run: str) -> Indexed:
         # So also when the client has gone: nobody else would stop a thread.
         if state is None or state.state != "executing":
             raise JobCancelledError(f"{task.path.name} is not wanted any more.")
-        if time.monotonic() - last >= _TELL_EVERY_S:
+        if n_visited and time.monotonic() - last >= _TELL_EVERY_S:
             last = time.monotonic()
             worker.log_event(run, {"slide": slide, "n_visited": n_visited, "pid": os.getpid()})
 

@@ -172,8 +172,8 @@ def carry_out(task: SlideTask, tell: Callable[[int], None]) -> Indexed:
     ----------
     task : SlideTask
     tell : callable
-        Called with the grid patches looked at, also while nothing goes on. What it raises ends
-        the index, which goes on from there the next time.
+        Called with the grid patches looked at, and with 0 now and then while it waits. What it
+        raises ends the index, which goes on from there the next time.
 
     Raises
     ------
