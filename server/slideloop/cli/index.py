@@ -16,63 +16,164 @@ from slideloop.cli.common import (
     open_slides,
     open_workspace,
     print_json,
+    progress,
     say,
 )
 from slideloop.cli.main import IN_PART
 from slideloop.errors import SlideloopError
 
 if TYPE_CHECKING:
-    from slideloop.features.store import FeatureStore
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+    from slideloop.features.slide_task import Indexed, SlideTask
+    from slideloop.features.sources import SlidePatches
     from slideloop.settings import Settings
 
 
 @click.command("index")
 @click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--dask",
+    "address",
+    metavar="ADDRESS",
+    help="Send the slides to the Dask cluster whose scheduler is there (tcp://HOST:8786).",
+)
 @common_options
 @json_option
-def command(settings: Settings, slides: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    settings: Settings, slides: tuple[Path, ...], address: str | None, as_json: bool
+) -> None:
     """Compute the features of SLIDES, ahead of time.
 
     An index that is interrupted goes on where it stopped when the same command is given again.
+    With --dask the features are the same; slides, workspace and a weights file must lie under the
+    same paths on all machines.
     """
+    index = (
+        _index_here(settings, slides) if address is None else _index_on(address, settings, slides)
+    )
+    rows: list[dict[str, Any]] = []
+    failures: list[SlideloopError] = []
+    for result in index:
+        if isinstance(result, SlideloopError):
+            if len(slides) == 1:
+                raise result
+            failures.append(result)
+            say(f"slideloop: {result}")
+            continue
+        rows.append(result)
+        if not as_json:
+            click.echo(_sentence(result))
+    if as_json:
+        print_json(rows)
+    if failures:
+        say(f"{len(rows)} of {len(slides)} slides were indexed.")
+        raise click.exceptions.Exit(IN_PART)
+
+
+def _index_here(
+    settings: Settings, slides: tuple[Path, ...]
+) -> Iterator[dict[str, Any] | SlideloopError]:
+    """Index slides one after the other, and give a row or an error for each."""
     workspace = open_workspace(settings.workspace)
     encoder = open_encoder(settings)
     sources = open_slides(workspace, slides, settings)
     normalisation = workspace.normalisation(settings.normalisation, sources)
-    rows: list[dict[str, Any]] = []
-    failures: list[SlideloopError] = []
     for source in sources:
         start = time.monotonic()
         try:
             store = index_source(workspace, source, encoder, normalisation, settings.store)
         except SlideloopError as err:
-            if len(sources) == 1:
-                raise
-            failures.append(err)
-            say(f"slideloop: {err}")
+            yield err
             continue
-        row = _row(store, str(source.reader.info.path), time.monotonic() - start)
-        rows.append(row)
-        if not as_json:
-            click.echo(_sentence(row))
-    if as_json:
-        print_json(rows)
-    if failures:
-        say(f"{len(rows)} of {len(sources)} slides were indexed.")
-        raise click.exceptions.Exit(IN_PART)
+        seconds = time.monotonic() - start
+        yield _row(source, store.folder, store.manifest, len(store), seconds)
 
 
-def _row(store: FeatureStore, path: str, seconds: float) -> dict[str, Any]:
-    verdicts = store.manifest["verdicts"]
+def _index_on(
+    address: str, settings: Settings, slides: tuple[Path, ...]
+) -> Iterator[dict[str, Any] | SlideloopError]:
+    """Index slides on a cluster, and give their rows and errors in the order of the slides."""
+    from slideloop.features.cluster import connected
+    from slideloop.features.indexing import indexing_key
+    from slideloop.features.slide_task import EncoderSpec, SlideTask
+
+    with connected(address) as client:
+        workspace = open_workspace(settings.workspace)
+        # A device that only the workers have is not asked for here.
+        here = (
+            settings if settings.device == "cpu" else settings.model_copy(update={"device": "auto"})
+        )
+        encoder = open_encoder(here)
+        sources = open_slides(workspace, [path.absolute() for path in slides], settings)
+        normalisation = workspace.normalisation(settings.normalisation, sources)
+        weights = settings.weights
+        if encoder.weights.kind == "custom":
+            weights = str(Path(weights).expanduser().absolute())
+        spec = EncoderSpec(settings.encoder, weights, settings.device, encoder.weights.sha256)
+        tasks = [
+            SlideTask.of(source, spec, normalisation, workspace.root, settings.store)
+            for source in sources
+        ]
+        outcomes = _followed(client, tasks)
+    # What the bytes depend on, where a worker's is another than this machine's.
+    frozen = indexing_key(sources[0], encoder, normalisation).frozen
+    others: set[str] = set()
+    for source, outcome in zip(sources, outcomes, strict=True):
+        if isinstance(outcome, SlideloopError):
+            yield outcome
+            continue
+        manifest = outcome.manifest
+        others |= {
+            f"{k} {manifest.get(k)}"
+            for k in frozen.keys() - {"name"}
+            if manifest.get(k) != frozen[k]
+        }
+        yield _row(source, outcome.folder, manifest, outcome.n_patches, outcome.seconds)
+    if others:
+        say(f"Made with {', '.join(sorted(others))}: the last bits differ from this machine's.")
+
+
+def _followed(client: Client, tasks: list[SlideTask]) -> list[Indexed | SlideloopError]:
+    """Send tasks to a cluster and show what it does until all have come to an end."""
+    from slideloop.features.cluster import indexed_on
+
+    workers: Any = client.nthreads()
+    n_workers = len(workers)
+    if not n_workers:
+        say("The cluster has no workers yet; waiting for some.")
+    outcomes: dict[int, Indexed | SlideloopError] = {}
+    visited = [0] * len(tasks)
+    total = sum(task.grid.n_cells for task in tasks)
+    with progress(f"Indexing on {n_workers} workers", "patches") as update:
+        for news in indexed_on(client, tasks):
+            visited[news.slide] = max(visited[news.slide], news.n_visited)
+            outcome = news.outcome
+            if outcome is not None:
+                outcomes[news.slide] = outcome
+                is_done = not isinstance(outcome, SlideloopError)
+                end = f"done on {outcome.host}" if is_done else "failed"
+                name = tasks[news.slide].path.name
+                say(f"Indexing {name}: {end}, {len(outcomes)} of {len(tasks)}")
+            update(sum(visited), total)
+    return [outcomes[i] for i in range(len(tasks))]
+
+
+def _row(
+    source: SlidePatches, folder: Path, manifest: dict[str, Any], n_patches: int, seconds: float
+) -> dict[str, Any]:
+    verdicts = manifest["verdicts"]
     return {
-        "id": store.id,
-        "path": path,
-        "folder": str(store.folder),
-        "n_grid": store.manifest["n_grid"],
-        "n_patches": len(store),
+        "id": manifest["id"],
+        "path": str(source.reader.info.path),
+        "folder": str(folder),
+        "n_grid": manifest["n_grid"],
+        "n_patches": n_patches,
         "dropped": verdicts,
         "dropped_by": {"tissue": verdicts["both"], "paper": sum(verdicts.values())},
-        "weights": store.identity["weights"],
+        "weights": manifest["identity"]["weights"],
         "seconds": round(seconds, 2),
     }
 
