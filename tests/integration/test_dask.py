@@ -151,7 +151,7 @@ def test_one_slide_that_fails_does_not_stop_the_others(
     workspace = Workspace(there[0])
     sources = workspace.open_slides([small_slides / "small.tif"], PatchOptions(patch=96))
     normalisation = workspace.normalisation("sample", sources)
-    spec = EncoderSpec("squeezenet1_1", "random", "cpu", squeezenet.weights.sha256)
+    spec = EncoderSpec("squeezenet1_1", "random", "cpu", squeezenet.weights.sha256, "fp32")
     good = SlideTask.of(sources[0], spec, normalisation, workspace.root, "full")
     # What the client sees and a worker does not.
     bad = replace(good, path=small_slides / "away.tif")

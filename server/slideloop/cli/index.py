@@ -112,7 +112,13 @@ def _index_on(
         weights = settings.weights
         if encoder.weights.kind == "custom":
             weights = str(Path(weights).expanduser().absolute())
-        spec = EncoderSpec(settings.encoder, weights, settings.device, encoder.weights.sha256)
+        spec = EncoderSpec(
+            settings.encoder,
+            weights,
+            settings.device,
+            encoder.weights.sha256,
+            encoder.precision,
+        )
         tasks = [
             SlideTask.of(source, spec, normalisation, workspace.root, settings.store)
             for source in sources

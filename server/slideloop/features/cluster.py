@@ -88,7 +88,7 @@ def connected(address: str) -> Iterator[Client]:
 async def _role(address: str) -> str:
     """Ask a part of a cluster what it is."""
     from distributed import Security
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
     arguments = Security().get_connection_args("client")
     comm: Any = await connect(address, timeout=CONNECT_S, **arguments)

@@ -60,12 +60,15 @@ class EncoderSpec:
         device "auto" is the worker's best.
     sha256 : str
         Of the weights, as the client has them.
+    precision : {"fp32", "bf16"}
+        As the client would compute.
     """
 
     name: str
     weights: str
     device: str
     sha256: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ def _require_slide(task: SlideTask) -> None:
 @lru_cache(maxsize=1)
 def _encoder(spec: EncoderSpec) -> Encoder:
     """Build an encoder, or take the last slide's."""
-    encoder = load_encoder(spec.name, spec.weights, spec.device)
+    encoder = load_encoder(spec.name, spec.weights, spec.device, spec.precision)
     found = encoder.weights.sha256
     if found != spec.sha256:
         raise WeightsError(

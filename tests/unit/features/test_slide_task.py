@@ -45,7 +45,7 @@ def task(workspace: Workspace, tmp_path: Path, squeezenet: Encoder) -> SlideTask
 def task_of(workspace: Workspace, path: Path, encoder: Encoder, seed: int = 0) -> SlideTask:
     write_slide(Scene(seed, 960, 768), path)
     (source,) = workspace.open_slides([path], PatchOptions(patch=96))
-    spec = EncoderSpec("squeezenet1_1", "random", "cpu", encoder.weights.sha256)
+    spec = EncoderSpec("squeezenet1_1", "random", "cpu", encoder.weights.sha256, "fp32")
     return SlideTask.of(source, spec, IMAGENET, workspace.root, "full")
 
 
