@@ -1,9 +1,11 @@
-"""What `plain.py` does, by slideloop; `bench.py` runs both and compares.
+"""What `plain.py` does, by slideloop.
 
-    python examples/benchmarks/ours.py index slide.tif --workspace DIR
-    python examples/benchmarks/ours.py make-store --folder DIR --patches 12500
-    python examples/benchmarks/ours.py round STORE_DIR --labels 100
-    python examples/benchmarks/ours.py linear STORE_DIR --labels 250
+`bench.py` runs both, each in a process of its own; it prints JSON.
+
+python examples/benchmarks/ours.py index slide.tif --workspace DIR
+python examples/benchmarks/ours.py make-store --folder DIR --patches 12500
+python examples/benchmarks/ours.py round STORE_DIR --labels 100
+python examples/benchmarks/ours.py linear STORE_DIR --labels 250
 """
 
 from __future__ import annotations
@@ -74,12 +76,12 @@ def _backbone_s(
 
 
 def make_store(folder: Path, n_patches: int) -> Path:
-    """Write a store of made-up features of two classes, and the patches' classes beside it.
+    """Write a store of made-up features of two classes, and the patches' classes beside it, once.
 
     A channel has a mean of its own per class, noise per position, and no value below 0, as after
     ReLU. The same number of patches gives the same bytes.
     """
-    from slideloop.features.store import StoreWriter
+    from slideloop.features.store import StoreWriter, find_store
 
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 2, n_patches)
@@ -94,6 +96,9 @@ def make_store(folder: Path, n_patches: int) -> Path:
     }
     more = {"name": "made up", "feature_shape": list(SHAPE), "n_threads": 1, "details": {}}
     folder.mkdir(parents=True, exist_ok=True)
+    if found := find_store(folder, identity, "full"):
+        return found.folder
+    np.save(folder / CLASSES, classes)
     writer = StoreWriter.open(folder, identity, "full", more)
     for start in range(0, n_patches, 256):
         place = np.arange(start, min(start + 256, n_patches))
@@ -105,7 +110,6 @@ def make_store(folder: Path, n_patches: int) -> Path:
         writer.append(rows, int(place[-1]) + 1, {"background": 0})
     store = writer.finish()
     writer.close()
-    np.save(store.folder / CLASSES, classes)
     return store.folder
 
 
@@ -152,7 +156,7 @@ def faithful_round(
     from slideloop.learning.heads import TrainingSettings
 
     engine = FaithfulEngine(encoder, TrainingSettings(epochs=epochs))
-    classes = np.load(folder / CLASSES)
+    classes = np.load(folder.parent / CLASSES)
     return run_round(engine, open_store(folder), classes, n_labels, is_scored=is_scored)
 
 
@@ -161,7 +165,7 @@ def linear_rounds(folder: Path, n_labels: int, times: int) -> list[float]:
     from slideloop.features.store import open_store
     from slideloop.learning.linear import LinearEngine
 
-    store, classes = open_store(folder), np.load(folder / CLASSES)
+    store, classes = open_store(folder), np.load(folder.parent / CLASSES)
     rounds = [run_round(LinearEngine(), store, classes, n_labels) for _ in range(times)]
     return [sum(each.values()) for each in rounds]
 

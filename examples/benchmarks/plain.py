@@ -205,7 +205,9 @@ def main() -> None:
         classes = np.load(given.classes)
         seen = np.arange(given.labels)
         if given.part == "linear":
-            result = {"round_s": [linear_round(features, classes, seen) for _ in range(given.times)]}
+            result = {
+                "round_s": [linear_round(features, classes, seen) for _ in range(given.times)]
+            }
         else:
             result = faithful_round(
                 features, classes, seen, given.weights, given.device, given.epochs,
