@@ -2,14 +2,16 @@
 #
 #   make demo     a small slide, a simulated expert, and what comes of it, in demo-out/
 #   make test     all tests
+#   make bench    plain PyTorch beside slideloop, about ten minutes; writes bench.json
 #   make lint     ruff, pyright, import-linter
 #   make format   puts the code in ruff's form
 #   make clean    removes what the others leave, except .venv
 #
+# BENCH="--quick" gives options to bench.
 # PYTHON=/path/to/python3.11 chooses the interpreter; otherwise one is looked for.
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 bin := .venv/bin
 
@@ -18,6 +20,9 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	$(bin)/python -m pytest
+
+bench: .venv/.installed
+	$(bin)/python examples/benchmarks/bench.py --out bench.json $(BENCH)
 
 lint: .venv/.installed
 	$(bin)/ruff check
@@ -30,7 +35,7 @@ format: .venv/.installed
 	$(bin)/ruff format
 
 clean:
-	rm -rf demo-out dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo-out bench.json dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find server tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml
