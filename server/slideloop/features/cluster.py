@@ -187,7 +187,7 @@ def _end_of(slide: int, future: Future, task: SlideTask) -> News:
 
 def _work(task: SlideTask, slide: int, run: str) -> Indexed:
     """Carry out a task on a worker of a cluster (what Dask calls)."""
-    from distributed import Status, get_worker
+    from distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
     key = worker.get_current_task()
@@ -196,9 +196,11 @@ def _work(task: SlideTask, slide: int, run: str) -> Indexed:
     def tell(n_visited: int) -> None:
         nonlocal last
         state = worker.state.tasks.get(key)
-        # So also when client or scheduler have gone: nobody else would stop a thread.
-        is_ending = worker.status in (Status.closing, Status.closed)
-        if is_ending or state is None or state.state != "executing":
+        # Nobody else stops a thread: not when the worker ends or has lost its scheduler, and not
+        # when the client has gone.
+        if worker.status in (Status.closing, Status.closed):
+            raise Reschedule
+        if state is None or state.state != "executing":
             raise JobCancelledError(f"{task.path.name} is not wanted any more.")
         if n_visited and time.monotonic() - last >= _TELL_EVERY_S:
             last = time.monotonic()
