@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,12 +102,11 @@ def _index_on(
     from slideloop.features.slide_task import EncoderSpec, SlideTask
 
     with connected(address) as client:
+        _silence_dask()
         workspace = open_workspace(settings.workspace)
         # A device that only the workers have is not asked for here.
-        here = (
-            settings if settings.device == "cpu" else settings.model_copy(update={"device": "auto"})
-        )
-        encoder = open_encoder(here)
+        device = "cpu" if settings.device == "cpu" else "auto"
+        encoder = open_encoder(settings.model_copy(update={"device": device}))
         sources = open_slides(workspace, [path.absolute() for path in slides], settings)
         normalisation = workspace.normalisation(settings.normalisation, sources)
         weights = settings.weights
@@ -142,18 +142,23 @@ def _index_on(
         say(f"Made with {', '.join(sorted(others))}: the last bits differ from this machine's.")
 
 
+def _silence_dask() -> None:
+    """Leave the words to us: Dask logs a traceback for what is said here in a sentence."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _followed(client: Client, tasks: list[SlideTask]) -> list[Indexed | SlideloopError]:
     """Send tasks to a cluster and show what it does until all have come to an end."""
     from slideloop.features.cluster import indexed_on
 
-    workers: Any = client.nthreads()
-    n_workers = len(workers)
-    if not n_workers:
+    if not client.nthreads():
         say("The cluster has no workers yet; waiting for some.")
     outcomes: dict[int, Indexed | SlideloopError] = {}
     visited = [0] * len(tasks)
     total = sum(task.grid.n_cells for task in tasks)
-    with progress(f"Indexing on {n_workers} workers", "patches") as update:
+    with progress("Indexing on the cluster", "patches") as update:
         for news in indexed_on(client, tasks):
             visited[news.slide] = max(visited[news.slide], news.n_visited)
             outcome = news.outcome

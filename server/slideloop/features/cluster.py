@@ -13,6 +13,7 @@ import queue
 import socket
 import time
 import uuid
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -170,17 +171,23 @@ def _end_of(slide: int, future: Future, task: SlideTask) -> News:
             f"row; the last one was at {err.last_worker.address}.",
             hint="See that worker's log; it may lack memory. What was done is kept.",
         )
-    except Exception as err:  # whatever a foreign machine may stumble over
+    except CancelledError:
         error = SlideloopError(
-            f"{task.path.name} was not indexed on the cluster ({type(err).__name__}: {err}).",
-            hint="Give the same command again: it goes on where it stopped.",
+            f"The cluster's scheduler was lost while {task.path.name} was waited for.",
+            hint="Start it again and give the same command: it goes on where it stopped.",
+        )
+    except Exception as err:  # whatever a foreign machine may stumble over
+        first_line = f"{type(err).__name__}: {err}".splitlines()[0]
+        error = SlideloopError(
+            f"{task.path.name} was not indexed on the cluster ({first_line}).",
+            hint="See the workers' logs. What was done is kept.",
         )
     return News(slide, 0, error)
 
 
 def _work(task: SlideTask, slide: int, run: str) -> Indexed:
     """Carry out a task on a worker of a cluster (what Dask calls)."""
-    from distributed import get_worker
+    from distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
     key = worker.get_current_task()
@@ -189,7 +196,10 @@ def _work(task: SlideTask, slide: int, run: str) -> Indexed:
     def tell(n_visited: int) -> None:
         nonlocal last
         state = worker.state.tasks.get(key)
-        # So also when the client has gone: nobody else would stop a thread.
+        # Nobody else stops a thread: not when the worker ends or has lost its scheduler, and not
+        # when the client has gone.
+        if worker.status in (Status.closing, Status.closed):
+            raise Reschedule
         if state is None or state.state != "executing":
             raise JobCancelledError(f"{task.path.name} is not wanted any more.")
         if n_visited and time.monotonic() - last >= _TELL_EVERY_S:
