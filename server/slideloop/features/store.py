@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -305,8 +306,9 @@ class StoreWriter:
 
     def close(self) -> None:
         """Close the files; what is recorded stays for the next run."""
-        for file in self._files.values():
-            file.close()
+        with ExitStack() as stack:  # of which one may fail, on a full disk
+            for file in self._files.values():
+                stack.callback(file.close)
 
     def discard(self) -> None:
         """Delete the folder: there is nothing to go on with."""
@@ -360,10 +362,13 @@ class _RowFile:
         self._n += len(rows)
 
     def close(self) -> None:
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             self._header(self._n)
             self._file.flush()
             os.fsync(self._file.fileno())
+        finally:
             self._file.close()
 
 

@@ -209,7 +209,7 @@ class Workspace:
             self.features.mkdir(parents=True, exist_ok=True)
             # Not an empty file: a full disk takes those.
             probe.write_bytes(b"\0" * 65536)
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another process may have tried at the same time
         except OSError as err:
             with suppress(OSError):
                 probe.unlink(missing_ok=True)
