@@ -101,7 +101,7 @@ def distances(
     with one_thread():
         for start, end, rows in _chunks(pooled, 0, n):
             standard = rows.sub_(shift).div_(divisor).numpy()
-            result[start:end] = ranking.distances(standard[: end - start], centre)
+            result[start:end] = ranking.distances(standard, centre)[: end - start]
     return result
 
 
