@@ -2,14 +2,17 @@
 
 Owns the borders of the chunks. They count from each slide's start, and the last chunk is filled
 up with zeros: so a patch's numbers depend neither on what else is searched nor on how far its
-slide is indexed. Never are the features of a whole search set in memory.
+slide is indexed. Never are the features of a whole search set in memory. All of it runs in one
+thread: the work is too small to share, and where the processor is busy two threads would wait for
+each other at every chunk.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,14 +22,35 @@ from slideloop.learning import ranking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import torch
     from numpy.typing import NDArray
+    from threadpoolctl import ThreadpoolController
 
     from slideloop.learning.database import Features
 
 ROWS = 1024
 """Rows of a chunk: as float32, 512 channels of them fit a processor's second cache."""
+
+
+@cache
+def libraries() -> ThreadpoolController:
+    """Import what fits and multiplies, and return its threads' control.
+
+    The first call takes half a second and more.
+    """
+    import sklearn.linear_model
+    import torch
+    from threadpoolctl import ThreadpoolController
+
+    assert sklearn.linear_model and torch  # what is imported later would not be controlled
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Let the calling thread compute alone, with the same bits wherever it runs."""
+    return libraries().limit(limits=1)
 
 
 def products(
@@ -44,12 +68,10 @@ def products(
     -------
     ndarray of float32, shape (n, m)
     """
-    import torch
-
     result = np.empty((n, weights.shape[1]), np.float32)
-    factor = torch.from_numpy(np.ascontiguousarray(weights))
-    for start, end, rows in _chunks(pooled, 0, n):
-        result[start:end] = torch.mm(rows, factor)[: end - start].numpy()
+    with one_thread():
+        for start, end, rows in _chunks(pooled, 0, n):
+            result[start:end] = (rows.numpy() @ weights)[: end - start]
     return result
 
 
@@ -76,9 +98,10 @@ def distances(
 
     result = np.empty(n, np.float32)
     shift, divisor = torch.from_numpy(mean), torch.from_numpy(scale)
-    for start, end, rows in _chunks(pooled, 0, n):
-        standard = rows.sub_(shift).div_(divisor).numpy()
-        result[start:end] = ranking.distances(standard[: end - start], centre)
+    with one_thread():
+        for start, end, rows in _chunks(pooled, 0, n):
+            standard = rows.sub_(shift).div_(divisor).numpy()
+            result[start:end] = ranking.distances(standard, centre)[: end - start]
     return result
 
 
@@ -187,12 +210,13 @@ def _moments(pooled: NDArray[np.float16], start: int, n: int) -> Moments:
     sizes: list[int] = []
     means: list[NDArray[np.float32]] = []
     squares: list[NDArray[np.float32]] = []
-    for begin, end, rows in _chunks(pooled, start, n):
-        part = rows[: end - begin]
-        mean = part.mean(0)
-        sizes.append(end - begin)
-        means.append(mean.numpy())
-        squares.append(part.sub_(mean).square_().sum(0).numpy())
+    with one_thread():
+        for begin, end, rows in _chunks(pooled, start, n):
+            part = rows[: end - begin]
+            mean = part.mean(0)
+            sizes.append(end - begin)
+            means.append(mean.numpy())
+            squares.append(part.sub_(mean).square_().sum(0).numpy())
     shape = (len(sizes), pooled.shape[1])
     return Moments(
         np.array(sizes, np.int64),

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slideloop.errors import StoreDamagedError
-from slideloop.learning.chunks import SlideMoments, distances, products, together
+from slideloop.learning.chunks import (
+    SlideMoments,
+    distances,
+    libraries,
+    one_thread,
+    products,
+    together,
+)
 from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.ranking import nearest_first, nearest_others
 
@@ -78,6 +85,7 @@ class LinearEngine:
 
     def __init__(self) -> None:
         self._moments = SlideMoments()
+        libraries()  # now, so that the first round's answer does not wait for it
 
     def train(
         self,
@@ -93,13 +101,11 @@ class LinearEngine:
         if labelled.n_classes < 2:
             return untrained
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
 
         weights = labelled.weights()
         model = LogisticRegression(C=1 / float(weights.sum()), max_iter=MAX_ITERATIONS)
         features = untrained.standardise(labelled.pooled(database))
-        # So small a product is slower with two threads than with one, by far where both are busy.
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             model.fit(features.astype(np.float64), labelled.all_labels(), sample_weight=weights)
         coefficients = np.zeros((features.shape[1], n_classes), np.float32)
         intercept = np.full(n_classes, -np.inf, np.float32)
@@ -132,11 +138,12 @@ class LinearEngine:
         slides = database.searched(search)
         probability = None
         if isinstance(models, LinearModels) and models.has_classifier:
-            logits = np.concatenate([models.logits(store.pooled, n) for store, n in slides])
-            probability = _softmax(logits)
+            logits = [models.logits(store.pooled, n) for store, n in slides]
+            probability = np.concatenate([_softmax(part) for part in logits])
             if models.knows(class_idx):
+                key = np.concatenate([-_log_odds(part, class_idx) for part in logits])
                 distance = (1 - probability[:, class_idx]).astype(np.float32)
-                return Scores(-_log_odds(logits, class_idx), distance, probability)
+                return Scores(key, distance, probability)
         standard = self._standardisation(database, search)
         squares = standard.standardise(query.all_pooled(database))
         points = [np.tensordot(query.weights(), squares, 1)]

@@ -32,8 +32,8 @@ def distances(embeddings: NDArray[np.float32], query: NDArray[np.float32]) -> ND
     embeddings, query = np.ascontiguousarray(embeddings), np.ascontiguousarray(query)
     result = np.empty(n, np.float32)
     # What a flat index does for a query, without its copy and its ordering.
-    l2sqr = faiss.fvec_L2sqr_ny  # pyright: ignore[reportAttributeAccessIssue]
-    l2sqr(*map(faiss.swig_ptr, (result, query, embeddings)), dim, n)
+    pointers = map(faiss.swig_ptr, (result, query, embeddings))
+    faiss.fvec_L2sqr_ny(*pointers, dim, n)  # pyright: ignore[reportAttributeAccessIssue]
     return np.sqrt(result, out=result)
 
 

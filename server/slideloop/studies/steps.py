@@ -83,7 +83,9 @@ class Steps:
         self._version = 0
         self.n_undone = 0
         self._predicted: dict[tuple[str, str], Predicted] = {}
-        self._wanted: set[tuple[Training, str]] = set()
+        # Predictions by the newest training, by slide, and those that somebody waits for.
+        self._wanted: dict[str, Training] = {}
+        self._asked: dict[tuple[Training, str], None] = {}
 
     def close(self) -> None:
         """Let those who wait go: nothing will change any more."""
@@ -109,7 +111,7 @@ class Steps:
             self._worker.submit(SHOW, (study, "show"), self._guarded(self._show))
         if self.loop.is_due("train"):
             self._worker.submit(self._priority(TRAIN), (study, "train"), self._guarded(self._train))
-        if self._wanted:
+        if self._asked or self._wanted:
             priority = self._priority(PREDICT)
             self._worker.submit(priority, (study, "predict"), self._guarded(self._predict))
 
@@ -138,6 +140,7 @@ class Steps:
         with self.lock:
             self.problem = problem
             self._wanted.clear()
+            self._asked.clear()
             self.changed.notify_all()
 
     # The steps -----------------------------------------------------------------------------
@@ -181,46 +184,59 @@ class Steps:
                     return
 
     def _predict(self) -> None:
-        while True:
-            with self.lock:
-                if not self._wanted:
-                    return
-                training, slide = self._wanted.pop()
-                events = list(self.loop.journal.events)
-                if training.started in undone_seqs(events):
-                    continue
-                watch = self._watch(PREDICT, self.n_undone, shows=False)
+        """Make one prediction: a hundred slides do not stand before the next patches."""
+        with self.lock:
+            wish = self._next_wish()
+            if wish is None:
+                return
+            training, slide = wish
+            events = list(self.loop.journal.events)
+            watch = self._watch(PREDICT, self.n_undone, shows=False)
+        if training.started not in undone_seqs(events):
             ground = self.loop.ground
             models = models_of(ground, training, events, watch)
             store = self._store_of(slide)
             probability = ground.engine.predict(store, len(store), models, watch)
             label, best = best_of(probability)
             with self.lock:
-                if watch.is_stale():
-                    continue
                 known = self._predicted.get((training.digest, slide))
-                if known is None or len(known.label) != len(label):
+                is_new = known is None or len(known.label) != len(label)
+                if is_new and not watch.is_stale():
                     self._keep(slide, Predicted(training, label, best))
-                self.poke(is_changed=False)
+        with self.lock:
+            self.poke(is_changed=False)
+
+    def _next_wish(self) -> tuple[Training, str] | None:
+        """Take out the next prediction to be made: what somebody waits for goes first."""
+        if self._asked:
+            return self._asked.popitem()[0]
+        if not self._wanted:
+            return None
+        slide = next(iter(self._wanted))
+        return self._wanted.pop(slide), slide
 
     def _watch(self, priority: int, n_undone: int, *, shows: bool = True) -> _Watch:
         return _Watch(self, self._worker, priority, n_undone, shows)
 
     def predict_now(self) -> None:
-        """Make the predictions that are wanted, in the calling thread, the worker's."""
-        self._guarded(self._predict)()
+        """Make the predictions that were asked for, in the calling thread, the worker's."""
+        while self._asked:
+            self._guarded(self._predict)()
 
     # Predictions ---------------------------------------------------------------------------
 
     def want_predictions(self, slides: list[str]) -> None:
-        """Ask for predictions of slides by the newest training; with the lock, before `poke`."""
+        """Ask for predictions of slides by the newest training; with the lock, before `poke`.
+
+        They take the place of those by an earlier training that are not made yet.
+        """
         training = self.loop.study.training
         if training is not None and training.has_classifier:
-            self._wanted.update((training, slide) for slide in slides)
+            self._wanted.update(dict.fromkeys(slides, training))
 
     def want_prediction_by(self, training: Training, slide: str) -> None:
-        """Ask for one prediction by any training; with the lock, before `poke`."""
-        self._wanted.add((training, slide))
+        """Ask for one prediction by any training, to be made next; with the lock."""
+        self._asked[training, slide] = None
 
     def predicted(self, training: Training, slide: str) -> Predicted | None:
         """Return a prediction if it is there; with the lock."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from slideloop.learning.ranking import distances, nearest_first, nearest_others
 
@@ -14,11 +16,21 @@ def test_equal_distances_keep_the_order_of_the_patches() -> None:
     assert nearest_first(key).tolist() == [4, 1, 3, 0, 2, 5]
 
 
-@given(st.lists(st.sampled_from([0.0, 0.25, 1.0, 7.5]), max_size=60))
+@given(
+    st.lists(
+        st.sampled_from([-np.inf, -7.5, -1e-40, -0.0, 0.0, 1e-40, 0.25, 1.0, 7.5, np.inf]),
+        max_size=60,
+    )
+)
 def test_the_order_is_by_key_and_then_by_place(keys: list[float]) -> None:
     order = nearest_first(np.array(keys, np.float32))
     expected = sorted(range(len(keys)), key=lambda place: (keys[place], place))
     assert order.tolist() == expected
+
+
+@given(arrays(np.float32, st.integers(0, 80), elements=st.floats(allow_nan=False, width=32)))
+def test_the_order_is_that_of_a_stable_sort(key: NDArray[np.float32]) -> None:
+    assert nearest_first(key).tolist() == np.argsort(key, kind="stable").tolist()
 
 
 @given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 2**32 - 1))
