@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slideloop.features.encoders import load_encoder
-from slideloop.features.normalisation import IMAGENET
-from slideloop.features.workspace import PatchOptions, Workspace
 from slideloop.learning.sampling import choose
 
 BENCHMARKS = Path(__file__).parents[3] / "examples" / "benchmarks"
@@ -100,26 +97,6 @@ def test_an_unknown_part_is_refused():
     done = run(["--only", "index,speed"])
     assert done.returncode == 2
     assert "no such part: speed" in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layout", ["aligned", "unaligned"])
-def test_plain_pytorch_gives_the_features_of_the_index(layout: str, script: Any, tmp_path: Path):
-    plain, slides = script("plain"), script("slides")
-    slide = getattr(slides, layout)(tmp_path, slides.size_of(20))
-    net = plain.load_network("random")
-    plain.index(slide, net, "cpu", tmp_path / "plain.npy")
-    workspace = Workspace(tmp_path / "workspace")
-    [source] = workspace.open_slides([slide], PatchOptions())
-    store = workspace.index(source, load_encoder("resnet18", "random", "cpu"), IMAGENET, "full")
-    workspace.close()
-    by_row = np.lexsort((store.cells[:, 0], store.cells[:, 1]))
-    ours, theirs = store.features()[by_row], np.load(tmp_path / "plain.npy")
-    assert theirs.shape == ours.shape
-    assert 0 < len(ours) < 20
-    for our, their in zip(ours.astype(np.float64), theirs.astype(np.float64), strict=True):
-        away = np.linalg.norm(our - their) / np.linalg.norm(their)
-        assert away < 0.02
 
 
 def test_plain_cnfp_chooses_as_ours(script: Any):
