@@ -39,7 +39,7 @@ def test_without_dask_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_no_address_is_refused_at_once(address: str):
     start = time.monotonic()
     assert f"No Dask cluster answers at {address!r}" in refusal(address)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
 
 
 def test_a_port_where_nobody_listens_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
@@ -50,7 +50,7 @@ def test_a_port_where_nobody_listens_is_given_up_in_time(monkeypatch: pytest.Mon
         said = refusal(f"tcp://127.0.0.1:{free.getsockname()[1]}")
     assert "No Dask cluster answers" in said
     assert "as tcp://HOST:8786" in said
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 8
 
 
 def test_a_port_that_answers_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
@@ -60,4 +60,4 @@ def test_a_port_that_answers_nothing_is_given_up_in_time(monkeypatch: pytest.Mon
         mute.listen()
         start = time.monotonic()
         assert "No Dask cluster answers" in refusal(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 8
