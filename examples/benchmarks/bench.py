@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from figures import comparison, machine, spread, table
 from first_patches import first_patches
 
 HERE = Path(__file__).parent
+JPEG_2000 = HERE.parents[2] / "shared" / "data" / "slides" / "tcga-cr-7395-01a-01-ts1.svs"
+"""A real slide beside the checkout, where it is there; the project ships none."""
+
 PARTS = ("index", "round", "linear", "first")
 EPOCHS = 50
 """Of a round as the paper has it."""
@@ -73,8 +77,8 @@ class Bench:
         layouts = {"jpeg-256": slides.aligned(self.cache, aligned)}
         if not self.given.quick:
             layouts["jpeg-240-unaligned"] = slides.unaligned(self.cache, unaligned)
-        if self.given.jpeg2000 and self.given.jpeg2000.exists():
-            layouts["jpeg-2000"] = self.given.jpeg2000
+            if self.given.jpeg2000.exists():
+                layouts["jpeg-2000"] = self.given.jpeg2000
         return {name: self._indexed(name, path) for name, path in layouts.items()}
 
     def _indexed(self, name: str, slide: Path) -> dict[str, Any]:
@@ -161,13 +165,18 @@ class Bench:
             "runs": runs,
         }
 
+    @cached_property
+    def _store(self) -> Path:
+        """Folder of the made-up features."""
+        place = ["--folder", str(self.cache / f"store-{self.given.pool}")]
+        answer = self._child("ours.py", ["make-store", *place, "--patches", str(self.given.pool)])
+        return Path(answer["folder"])
+
     def _on_store(
         self, part: str, options: list[str]
     ) -> tuple[Callable[[], list[str]], Callable[[], list[str]]]:
         """Return both sides' arguments for a round on the same made-up features."""
-        made = ["--folder", str(self.cache / f"store-{self.given.pool}")]
-        answer = self._child("ours.py", ["make-store", *made, "--patches", str(self.given.pool)])
-        store = Path(answer["folder"])
+        store = self._store
         features = store / {"round": "full.npy", "linear": "pooled.npy"}[part]
         plain = [part, str(features), str(store.parent / "classes.npy"), *options]
         ours = [part, str(store), *options]
@@ -224,9 +233,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--size", type=int, help="grid patches of the slide to index (2000; with --quick 200)")
     add("--pool", type=int, help="patches that a round searches (12500; with --quick 1000)")
     add("--labels", type=int, nargs="+", help="of a round (100 250; with --quick 50)")
-    add("--epochs", type=int, help="time so many and scale to 50 (default: 50, then 5)")
+    add("--epochs", type=int, help="time so many, scaled to 50 (50, then 5; with --quick 10)")
     add("--slide-patches", type=int, help="of the never-seen slide (12500; with --quick 1000)")
-    add("--jpeg2000", type=Path, metavar="SLIDE", help="a JPEG 2000 slide to index too")
+    add("--jpeg2000", type=Path, default=JPEG_2000, metavar="SLIDE", help="to index too")
     add("--weights", default="random", metavar="random|imagenet|FILE")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--cache", type=Path, metavar="DIR", help="where generated slides stay")
@@ -237,6 +246,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         "size": (2000, 200),
         "pool": (12500, 1000),
         "labels": ([100, 250], [50]),
+        "epochs": (None, 10),
         "slide_patches": (12500, 1000),
     }
     for name, (default, quick) in sizes.items():
