@@ -17,12 +17,18 @@ from typing import Any, cast
 
 from slideloop.errors import InvalidInputError, JournalError
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the newest form of event data that this version writes and reads."""
 
 Upcast = Callable[[str, dict[str, Any]], dict[str, Any]]
 
-_UPCASTS: dict[int, Upcast] = {}
+
+def _with_train_cells(type_: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Say of older regions that none of the patches that had no place yet trains."""
+    return {**data, "train_cells": []} if type_ == "region" else data
+
+
+_UPCASTS: dict[int, Upcast] = {1: _with_train_cells}
 """By schema number: from (type, data) of that form to the data of the next one."""
 
 

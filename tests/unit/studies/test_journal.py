@@ -222,6 +222,14 @@ def test_a_journal_must_begin_with_its_study(tmp_path: Path) -> None:
         read_journal(written(tmp_path / "j", lines_of(journal)))
 
 
+def test_a_region_of_the_first_form_is_read_as_training_on_nothing_later(tmp_path: Path) -> None:
+    first_form = {"slide": 0, "label": "Tumor", "places": [3], "cells": [[1, 2]], "train": [3]}
+    [*others, line] = lines_of(journal_of(("label", {}), ("region", first_form)))
+    found = read_journal(written(tmp_path / "j", [*others, rehashed(line, schema=1)]))
+    assert found.events[-1].data == {**first_form, "train_cells": []}
+    assert found.events[-2].data == {}
+
+
 def test_an_empty_or_missing_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"none\.ndjson cannot be read"):
         read_journal(tmp_path / "none.ndjson")

@@ -25,7 +25,7 @@ from slideloop.errors import (
     SlideloopError,
     WorkspaceBusyError,
 )
-from slideloop.studies.journal import BrokenChainError, Journal, new_id, read_journal
+from slideloop.studies.journal import SCHEMA, BrokenChainError, Journal, new_id, read_journal
 from slideloop.studies.ledger import (
     Answered,
     Ledger,
@@ -321,7 +321,9 @@ def test_a_newer_database_is_refused_and_left_alone(ledger: Ledger) -> None:
 
 def test_a_newer_event_is_refused_with_the_way_out(ledger: Ledger) -> None:
     journal = new_study(ledger)
-    newer = journal.events[-1].stored.replace(b'"schema":1', b'"schema":2')
+    own, next_one = (b'"schema":%d' % number for number in (SCHEMA, SCHEMA + 1))
+    newer = journal.events[-1].stored.replace(own, next_one)
+    assert newer != journal.events[-1].stored
     by_hand(ledger, "DROP TRIGGER events_stay")
     by_hand(ledger, "UPDATE events SET stored = :s WHERE seq = 5", s=newer)
     with pytest.raises(JournalError, match="newer slideloop") as caught:
