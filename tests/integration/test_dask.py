@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +42,14 @@ BATCHES = 2
 def cluster() -> Iterator[LocalCluster]:
     from distributed import LocalCluster
 
+    before = dict(os.environ)
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         yield cluster
+    # Starting workers leaves OMP_NUM_THREADS=1 here, and later children would give other bits.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +246,13 @@ def test_when_the_client_is_killed_the_workers_stop(
     assert not any(client.processing().values())
 
 
+def busy_worker(client: Client, workspace: Path, outcome: Future[Outcome]) -> str:
+    """Wait until a batch is recorded, or the command has ended; return who is at it."""
+    until(lambda: begun(workspace) or outcome.done())
+    (busy,) = [address for address, keys in client.processing().items() if keys]
+    return busy
+
+
 def test_a_killed_workers_slide_goes_on_where_it_was(
     cluster: LocalCluster,
     client: Client,
@@ -252,8 +263,7 @@ def test_a_killed_workers_slide_goes_on_where_it_was(
     pids: Any = client.run(os.getpid)
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(index_on, cluster, tmp_path, large_slide)
-        until(lambda: begun(tmp_path) or outcome.done())
-        (busy,) = [address for address, keys in client.processing().items() if keys]
+        busy = busy_worker(client, tmp_path, outcome)
         os.kill(pids[busy], signal.SIGSTOP)
         partial = begun(tmp_path)
         assert partial is not None
@@ -285,8 +295,7 @@ def test_a_slide_that_kills_every_worker_is_named(
         pids: Any = client.run(os.getpid)
         with ThreadPoolExecutor(1) as pool:
             outcome = pool.submit(index_on, cluster, tmp_path, large_slide)
-            until(lambda: begun(tmp_path) or outcome.done())
-            (busy,) = [address for address, keys in client.processing().items() if keys]
+            busy = busy_worker(client, tmp_path, outcome)
             os.kill(pids[busy], signal.SIGKILL)
             said = outcome.result()
     finally:
