@@ -144,7 +144,7 @@ class Encoder:
         folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
         name = f"{architecture.name} {weights.sha256}"
         self.precision: Precision = (
-            choose_precision(folded, device, name)
+            choose_precision(folded, device, name, self.batch, INPUT_PX)
             if precision == "auto"
             else cast("Precision", precision)
         )

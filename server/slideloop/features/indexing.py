@@ -122,7 +122,7 @@ def index(
     key = indexing_key(source, encoder, normalisation)
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(root / f"{key.id}.lock", timeout=0):
+        with FileLock(lock_path(root, key.id), timeout=0):
             store = find_store(root, key.identity, kind)
             if store is None:
                 store = _write(source, encoder, normalisation, root, kind, key, progress, grown)
@@ -138,6 +138,11 @@ def index(
             hint="Make room, or choose another folder with --workspace DIR.",
         ) from err
     return store
+
+
+def lock_path(root: Path, slide_id: str) -> Path:
+    """Return the file that is locked while a slide is indexed into the folder of all stores."""
+    return root / f"{slide_id}.lock"
 
 
 def _write(

@@ -36,13 +36,13 @@ MOST_DIFFERENT = 0.05
 """And where features differ by at most this share of how patches differ among themselves."""
 
 _N_RUNS = 5
-_N_PATCHES = 8
-_INPUT_PX = 224
 
 _log = logging.getLogger(__name__)
 
 
-def choose_precision(backbone: nn.Module, device: torch.device, name: str) -> Precision:
+def choose_precision(
+    backbone: nn.Module, device: torch.device, name: str, batch: int, side: int
+) -> Precision:
     """Return the precision to run a backbone in: bf16 where it is faster and agrees.
 
     On CUDA that is where the card computes in bf16 by itself; on MPS always fp32.
@@ -54,6 +54,8 @@ def choose_precision(backbone: nn.Module, device: torch.device, name: str) -> Pr
     device : torch.device
     name : str
         Of network and weights: what the finding holds for, beside the machine.
+    batch, side : int
+        Patches per call, and their side in pixels.
     """
     if device.type != "cpu":
         has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
@@ -63,27 +65,27 @@ def choose_precision(backbone: nn.Module, device: torch.device, name: str) -> Pr
     key = _machine(name)
     kept = _kept(memory)
     if kept.get(key) not in DTYPES:
-        kept[key] = _measured(backbone)
+        kept[key] = _measured(backbone, batch, side)
         _keep(memory, kept)
     return "bf16" if kept[key] == "bf16" else "fp32"
 
 
-def _measured(backbone: nn.Module) -> Precision:
+def _measured(backbone: nn.Module, batch: int, side: int) -> Precision:
     """Time both precisions in turn on a batch that looks like tissue, and compare features."""
-    coarse = torch.from_numpy(np.random.default_rng(0).random((_N_PATCHES, 3, 12, 12), np.float32))
-    pixels = nn.functional.interpolate(coarse * 4 - 2, (_INPUT_PX, _INPUT_PX), mode="bilinear")
+    coarse = torch.from_numpy(np.random.default_rng(0).random((batch, 3, 12, 12), np.float32))
+    pixels = nn.functional.interpolate(coarse * 4 - 2, (side, side), mode="bilinear")
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     narrow = half_of(backbone)
     runs = {"fp32": (backbone, pixels), "bf16": (narrow, pixels.bfloat16())}
     times: dict[str, list[float]] = {precision: [] for precision in runs}
     pooled: dict[str, torch.Tensor] = {}
     with torch.inference_mode():
-        for precision, (network, batch) in runs.items():
-            pooled[precision] = network(batch).float().mean((2, 3))
+        for precision, (network, inputs) in runs.items():
+            pooled[precision] = network(inputs).float().mean((2, 3))
         for _ in range(_N_RUNS):
-            for precision, (network, batch) in runs.items():
+            for precision, (network, inputs) in runs.items():
                 start = time.perf_counter()
-                network(batch)
+                network(inputs)
                 times[precision].append(time.perf_counter() - start)
     ratio = statistics.median(times["fp32"]) / statistics.median(times["bf16"])
     wide = pooled["fp32"]

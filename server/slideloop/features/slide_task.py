@@ -26,9 +26,8 @@ from slideloop.errors import (
     WeightsError,
 )
 from slideloop.features.encoders import Encoder, load_encoder
-from slideloop.features.indexing import index, indexing_key
-from slideloop.features.workspace import patches_of
-from slideloop.slides.fingerprint import FingerprintCache, fingerprint
+from slideloop.features.indexing import indexing_key, lock_path
+from slideloop.features.workspace import Workspace, patches_of
 from slideloop.slides.reader import open_slide
 
 if TYPE_CHECKING:
@@ -203,28 +202,22 @@ def carry_out(task: SlideTask, tell: Callable[[int], None]) -> Indexed:
 def _index(task: SlideTask, tell: Callable[[int], None]) -> FeatureStore:
     if task.version != __version__:
         raise other_version(task.version, __version__, "the worker")
-    _require_slide(task)
+    workspace = Workspace(task.workspace)
+    _require_slide(task, workspace)
     encoder = _encoder(task.encoder)
     with open_slide(task.path, task.reader) as reader:
         source = patches_of(reader, task.grid, task.rule, task.fingerprint, task.mpp)
-        features = task.workspace / "features"
         key = indexing_key(source, encoder, task.normalisation)
-        _await_lock(features / f"{key.id}.lock", tell)
-        return index(
-            source,
-            encoder,
-            task.normalisation,
-            features,
-            kind=task.kind,
-            progress=lambda done, _: tell(done),
+        _await_lock(lock_path(workspace.features, key.id), tell)
+        return workspace.index(
+            source, encoder, task.normalisation, task.kind, lambda done, _: tell(done)
         )
 
 
-def _require_slide(task: SlideTask) -> None:
+def _require_slide(task: SlideTask, workspace: Workspace) -> None:
     """Make sure that the path leads to the client's slide, here too."""
-    cache = FingerprintCache(task.workspace / "fingerprints.json")
     try:
-        found = fingerprint(task.path, cache)
+        found = workspace.fingerprint(task.path)
     except SlideNotFoundError as err:
         raise SlideNotFoundError(
             f"there is no file {str(task.path)!r}.",

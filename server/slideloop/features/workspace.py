@@ -6,9 +6,10 @@ Knows nothing of labels.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,15 +205,12 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.features = root / "features"
-        probe = root / ".writable"
         try:
             self.features.mkdir(parents=True, exist_ok=True)
             # Not an empty file: a full disk takes those.
-            probe.write_bytes(b"\0" * 65536)
-            probe.unlink(missing_ok=True)  # another process may have tried at the same time
+            with TemporaryFile(dir=root) as probe:
+                probe.write(b"\0" * 65536)
         except OSError as err:
-            with suppress(OSError):
-                probe.unlink(missing_ok=True)
             raise OutputError(
                 f"The workspace {root} cannot be written ({err.strerror}).",
                 hint="Choose another one with --workspace DIR.",

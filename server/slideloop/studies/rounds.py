@@ -174,9 +174,7 @@ def sample_round(
 
 def _ranks(order: NDArray[np.int64], picks: NDArray[np.int64]) -> list[int]:
     """Return the rank of each pick: its place in `order`, of which it is a member."""
-    is_pick = np.zeros(order.max() + 1, bool)
-    is_pick[picks] = True
-    ranks = np.flatnonzero(is_pick[order])
+    ranks = np.flatnonzero(np.isin(order, picks))
     rank_of = dict(zip(order[ranks].tolist(), ranks.tolist(), strict=True))
     return [rank_of[pick] for pick in picks.tolist()]
 

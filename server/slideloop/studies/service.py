@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from slideloop.features.encoders import load_encoder
 from slideloop.features.workspace import Workspace
+from slideloop.learning.chunks import libraries
 from slideloop.studies.jobs import Jobs
 from slideloop.studies.ledger import Ledger, hold_workspace, open_ledger, require_local_drive
 from slideloop.studies.slides import SlideRegister
@@ -89,5 +90,5 @@ def open_service(settings: Settings) -> Service:
 
 def _load_libraries() -> None:
     """Load what the first training and ranking need, so that they do not wait for it."""
-    for name in ("sklearn.linear_model", "faiss"):
-        importlib.import_module(name)
+    libraries()
+    importlib.import_module("faiss")

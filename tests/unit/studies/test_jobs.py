@@ -29,13 +29,6 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    worker = Worker()
-    yield worker
-    worker.close()
-
-
-@pytest.fixture
 def jobs(ledger: Ledger, worker: Worker) -> Jobs:
     return Jobs(ledger, worker)
 

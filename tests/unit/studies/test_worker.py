@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from slideloop.studies.worker import INDEX, PREDICT, SHOW, TRAIN, Worker
 
 LONG_S = 20.0
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    worker = Worker()
-    yield worker
-    worker.close()
 
 
 class Gate:
