@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
+from slideloop.features.folding import fold
 from slideloop.features.precision import DTYPES, choose_precision, half_of
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
 
@@ -140,7 +140,7 @@ class Encoder:
         self.weights = weights
         self.device = device
         self.batch = BATCHES[device.type]
-        folded = fuse(backbone.eval()).requires_grad_(False).to(device)
+        folded = fold(backbone.eval()).requires_grad_(False).to(device)
         folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
         name = f"{architecture.name} {weights.sha256}"
         self.precision: Precision = (

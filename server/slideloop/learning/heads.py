@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
+from slideloop.features.folding import fold
 from slideloop.features.precision import DTYPES
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def run(model: nn.Module, features: torch.Tensor, precision: str) -> torch.Tenso
 def folded(model: nn.Module, precision: str) -> nn.Module:
     """Return a trained model with BatchNorm in its convolutions, to be `run` many times."""
     maps_of, pooling, rest = parts_of(model)
-    maps_of = fuse(maps_of).to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore
+    maps_of = fold(maps_of).to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore
     return nn.Sequential(nn.Sequential(maps_of, *pooling), *rest)
 
 
