@@ -351,3 +351,11 @@ class JobCancelledError(SlideloopError):
 
     code = "cancelled"
     http_status = 409
+
+
+class ClusterError(SlideloopError):
+    """A cluster that lost its workers or its scheduler, or stumbled over a slide."""
+
+    code = "cluster_failed"
+    http_status = 503
+    retry = True

@@ -162,6 +162,10 @@ def test_a_search_slide_limits_what_is_shown_but_not_what_is_measured(
     assert {q["slide"] for q in _events(journal, "query")} == {0}
     assert {p["slide"] for r in _events(journal, "round_shown") for p in r["patches"]} == {1}
     assert len(list(tmp_path.glob("mask-*.png"))) == 2
+    point = _result(tmp_path)["runs"][0]["curve"][-1]
+    by_slide = [found["f1_unreviewed"] for found in point["by_slide"]]
+    assert point["f1_unreviewed"] == pytest.approx(sum(by_slide) / 2)
+    assert point["by_slide"][0]["f1"] == by_slide[0], "no patch of that slide was reviewed"
 
 
 def test_a_faithful_session_gives_a_mask_and_replays_exactly(

@@ -332,14 +332,21 @@ def answer(loop: Loop, subject: Subject) -> None:
 
 
 def measure(loop: Loop, subject: Subject, reserved: list[list[int]]) -> dict[str, Any]:
-    """Measure the study's present models on all slides, or on the held-out tiles."""
+    """Measure the study's present models on all slides, or on the held-out tiles.
+
+    Returns
+    -------
+    dict
+        Means over the slides; with several also `by_slide`, a dict for each.
+    """
     if subject.truths[0].grid_label is None:
         return _measure_tiles(loop, subject)
     per_slide = [
         _measure_slide(loop, subject, slide, reserved[slide])
         for slide in range(len(subject.stores))
     ]
-    return macro_over_slides(per_slide)
+    measured: dict[str, Any] = dict(macro_over_slides(per_slide))
+    return measured if len(per_slide) == 1 else {**measured, "by_slide": per_slide}
 
 
 def _measure_slide(

@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slideloop import __version__
-from slideloop.errors import InvalidInputError, JobCancelledError, OutputError, SlideloopError
+from slideloop.errors import (
+    ClusterError,
+    InvalidInputError,
+    JobCancelledError,
+    OutputError,
+    SlideloopError,
+)
 from slideloop.features.slide_task import carry_out, other_version
 
 if TYPE_CHECKING:
@@ -166,19 +172,19 @@ def _end_of(slide: int, future: Future, task: SlideTask) -> News:
     except SlideloopError as err:
         return News(slide, 0, err)
     except KilledWorker as err:
-        error = SlideloopError(
+        error = ClusterError(
             f"The workers that indexed {task.path.name} died, {err.allowed_failures + 1} in a "
             f"row; the last one was at {err.last_worker.address}.",
             hint="See that worker's log; it may lack memory. What was done is kept.",
         )
     except CancelledError:
-        error = SlideloopError(
+        error = ClusterError(
             f"The cluster's scheduler was lost while {task.path.name} was waited for.",
             hint="Start it again and give the same command: it goes on where it stopped.",
         )
     except Exception as err:  # whatever a foreign machine may stumble over
         first_line = f"{type(err).__name__}: {err}".splitlines()[0]
-        error = SlideloopError(
+        error = ClusterError(
             f"{task.path.name} was not indexed on the cluster ({first_line}).",
             hint="See the workers' logs. What was done is kept.",
         )
