@@ -29,6 +29,7 @@ import java.util.function.Consumer
 @CompileStatic
 final class Outbox implements Closeable {
 
+    private static final System.Logger LOG = System.getLogger('slideloop.Outbox')
     private static final long FIRST_PAUSE_MS = 500
     private static final long LONGEST_PAUSE_MS = 5000
     private static final long FLUSH_AT_END_MS = 2000
@@ -72,6 +73,7 @@ final class Outbox implements Closeable {
     private volatile Problem held
     private volatile Problem unwritable
 
+    private static final Job END = new Job([], null)
     private final BlockingQueue<Job> jobs = new LinkedBlockingQueue<>()
     private final Thread writer
     private final Thread sender
@@ -130,6 +132,7 @@ final class Outbox implements Closeable {
         entry['body'] = more((Map<String, Object>) entry['body'], 'event_id', id)
         // As the disk will give it back, so that it is sent the same after a restart.
         Map<String, Object> kept = (Map<String, Object>) Json.read(Json.write(entry))
+        List<Map<String, Object>> gone
         synchronized (this) {
             if (isClosed) {
                 throw new Problem('outbox_closed', 0, 'The connection to the server was closed.', 'Connect again.', false)
@@ -137,7 +140,9 @@ final class Outbox implements Closeable {
             waiting[id] = kept
             unwritten << id
             put([line('add', kept)]) { written(kept) }
+            gone = annulled()
         }
+        gone.each { Map<String, Object> it -> tell('dropped', it, null, null) }
         kept
     }
 
@@ -249,10 +254,10 @@ final class Outbox implements Closeable {
             isClosed = true
             notifyAll()
         }
-        flush(FLUSH_AT_END_MS)
         sender.interrupt()
-        writer.interrupt()
         sender.join(FLUSH_AT_END_MS)
+        // Not by an interrupt, which would close the file in the middle of a line.
+        jobs << END
         writer.join(FLUSH_AT_END_MS)
         spool.close()
         try {
@@ -279,9 +284,12 @@ final class Outbox implements Closeable {
                 jobs.drainTo(found)
                 writeNow(found)
                 found.each { Job job -> job.after?.run() }
+                if (END in found) {
+                    return
+                }
             }
         } catch (InterruptedException ignored) {
-            // Closed.
+            // The machine is ending.
         }
     }
 
@@ -307,6 +315,7 @@ final class Outbox implements Closeable {
     private void written(Map<String, Object> entry) {
         boolean isSafe = unwritable == null
         synchronized (this) {
+            isSafe &= waiting.containsKey(entry['event_id'])
             unwritten.remove(entry['event_id'] as String)
             notifyAll()
         }
@@ -370,6 +379,12 @@ final class Outbox implements Closeable {
                 refuse(entry, problem)
             }
             return problem
+        } catch (RuntimeException err) {
+            // Nothing that one entry does may hold up those behind it.
+            Problem fault = new Problem('client_fault', 0, "The request could not be made: ${err}.",
+                'Report it; the entry is kept.', false)
+            refuse(entry, fault)
+            return fault
         } finally {
             synchronized (this) {
                 underWay = null
@@ -473,7 +488,14 @@ final class Outbox implements Closeable {
 
     private void tell(String kind, Map<String, Object> entry, Map<String, Object> answer, Problem problem) {
         Event event = new Event(kind, entry, answer, problem)
-        listeners.each { Consumer<Event> listener -> listener.accept(event) }
+        listeners.each { Consumer<Event> listener ->
+            try {
+                listener.accept(event)
+            } catch (RuntimeException err) {
+                // A window's fault must not keep labels from being sent.
+                LOG.log(System.Logger.Level.WARNING, 'A listener of the outbox failed', err)
+            }
+        }
     }
 
     private static Thread daemon(String name, Runnable work) {

@@ -88,7 +88,7 @@ final class Server {
         HttpResponse<byte[]> answer = exchange(method, path, body)
         try {
             Object found = Json.read(new String(answer.body(), StandardCharsets.UTF_8))
-            if (found != null) {
+            if (found instanceof Map || found instanceof List) {
                 return found
             }
         } catch (JsonParseException ignored) {

@@ -41,6 +41,7 @@ final class Spool implements Closeable {
     private final Path folder
     private final FileChannel lockFile
     private FileChannel log
+    private long tidySize
     private boolean isDamaged
 
     /**
@@ -71,7 +72,7 @@ final class Spool implements Closeable {
     void write(List<Map<String, Object>> lines) {
         lines.each { Map<String, Object> line -> fold(line) }
         try {
-            if (isDamaged || log.size() > COMPACT_AT_BYTES) {
+            if (isDamaged || log.size() > COMPACT_AT_BYTES + 2 * tidySize) {
                 compact()
                 return
             }
@@ -121,7 +122,7 @@ final class Spool implements Closeable {
                     throw new JsonParseException('no line of ours')
                 }
                 fold((Map<String, Object>) said)
-            } catch (JsonParseException | ClassCastException | NullPointerException ignored) {
+            } catch (RuntimeException ignored) {
                 unread << line
             }
         }
@@ -175,13 +176,18 @@ final class Spool implements Closeable {
         }
         syncFolder(folder)
         log = FileChannel.open(path, StandardOpenOption.WRITE, StandardOpenOption.APPEND)
+        tidySize = log.size()
         isDamaged = false
     }
 
     private static void append(FileChannel file, List<Map<String, Object>> lines) {
         StringBuilder text = new StringBuilder()
         lines.each { Map<String, Object> line -> text.append(Json.write(line)).append('\n') }
-        ByteBuffer bytes = ByteBuffer.wrap(text.toString().getBytes(StandardCharsets.UTF_8))
+        put(file, text.toString().getBytes(StandardCharsets.UTF_8))
+    }
+
+    private static void put(FileChannel file, byte[] content) {
+        ByteBuffer bytes = ByteBuffer.wrap(content)
         while (bytes.hasRemaining()) {
             file.write(bytes)
         }
@@ -195,7 +201,11 @@ final class Spool implements Closeable {
             all.write(10)
         }
         String name = "unread-${sha256(all.toByteArray()).take(16)}.txt"
-        Files.write(folder.resolve(name), all.toByteArray())
+        FileChannel.open(folder.resolve(name), StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING,
+            StandardOpenOption.WRITE).withCloseable { FileChannel file ->
+            put(file, all.toByteArray())
+        }
+        syncFolder(folder)
         nSetAside = lines.size()
     }
 
