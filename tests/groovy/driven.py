@@ -32,12 +32,10 @@ class Driven:
     Parameters
     ----------
     groovy : Groovy
-    from_source : bool
-        Whether the library is compiled when it is loaded, as in QuPath.
     """
 
-    def __init__(self, groovy: Groovy, *, from_source: bool = False) -> None:
-        self._child: subprocess.Popen[str] = groovy.start("driver", from_source=from_source)
+    def __init__(self, groovy: Groovy) -> None:
+        self._child: subprocess.Popen[str] = groovy.start("driver")
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._news = threading.Condition()
         self.views: list[View] = []
@@ -109,6 +107,11 @@ class Driven:
             patches.append(self.view["patch"])
             self.call("label", name)
         return patches
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._child.poll() is None
 
     def kill(self) -> None:
         """End the JVM as a power cut does."""
