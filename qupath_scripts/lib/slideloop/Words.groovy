@@ -60,7 +60,12 @@ final class Words {
 
     /** A number with thin gaps at the thousands, the same in every language. */
     static String grouped(long n) {
-        String.format(Locale.ROOT, '%,d', n).replace(',', '\u202f')
+        String digits = String.valueOf(n)
+        StringBuilder text = new StringBuilder(digits)
+        for (int at = digits.length() - 3; at > 0; at -= 3) {
+            text.insert(at, '\u202f')
+        }
+        text.toString()
     }
 
     /** Where the session stands: session, round, labels of the round. */
@@ -69,7 +74,11 @@ final class Words {
         if (round == null || round.session == null) {
             return ''
         }
-        int session = 1 + ((List<Map>) view.study?.sessions ?: []).findIndexOf { Map it -> it.id == round.session }
+        int session = 0
+        List<Map> sessions = (List<Map>) view.study?.get('sessions') ?: []
+        for (int i = 0; i < sessions.size(); i++) {
+            session = sessions[i].id == round.session ? i + 1 : session
+        }
         String start = session > 0 ? "Session $session · round" : 'Round'
         String labelled = view.patches.empty ? '' : " · ${view.labels.size()} of ${view.patches.size()} labelled"
         "$start ${round.round} of ${round.rounds}$labelled"
@@ -94,10 +103,16 @@ final class Words {
         view.state == 'labelling' ? 'One key labels the patch · ← → other patches · Esc closes' : ''
     }
 
+    /** A patch's place in the ranking by likeness to the query, 1 the nearest; empty if it has none. */
+    static String place(Map patch) {
+        patch.rank == null ? '' : grouped(((Number) patch.rank).longValue() + 1)
+    }
+
     /** Why a patch is shown, as a sentence without its stop. */
     static String whyShown(Map patch, String queryClass) {
-        String ranked = patch.rank == null ? '' : " (no. ${grouped((patch.rank as long) + 1)} from the query)"
-        reason(patch, queryClass).capitalize() + ranked
+        String ranked = patch.rank == null ? '' : " (no. ${place(patch)} from the query)"
+        String why = reason(patch, queryClass)
+        why.isEmpty() ? ranked.trim() : why.substring(0, 1).toUpperCase() + why.substring(1) + ranked
     }
 
     /** All that is known of a patch, a line each. */
