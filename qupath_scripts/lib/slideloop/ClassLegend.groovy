@@ -78,8 +78,8 @@ final class ClassLegend extends VBox {
             made << answerRow(i < Keys.N_CLASS_KEYS ? String.valueOf(i + 1) : '', names[i], colour.apply(names[i]))
         }
         classes.children.setAll(made)
-        others.children.setAll(answerRow('U', Words.UNSURE, colour.apply(Words.UNSURE)),
-            answerRow('X', Words.EXCLUDE, colour.apply(Words.EXCLUDE)))
+        others.children.setAll(answerRow('U', WindowWords.UNSURE, colour.apply(WindowWords.UNSURE)),
+            answerRow('X', WindowWords.EXCLUDE, colour.apply(WindowWords.EXCLUDE)))
     }
 
     /** Mark the answer of the current patch (null for none) and say how many there are of each. */
@@ -87,7 +87,7 @@ final class ClassLegend extends VBox {
         for (String name : rows.keySet()) {
             rows[name].pseudoClassStateChanged(CHOSEN, name == chosen)
             Object n = numbers.get(name)
-            counts[name].text = n instanceof Number && n != 0 ? Words.grouped(((Number) n).longValue()) : ''
+            counts[name].text = n instanceof Number && n != 0 ? WindowWords.grouped(((Number) n).longValue()) : ''
         }
     }
 
@@ -104,7 +104,7 @@ final class ClassLegend extends VBox {
     }
 
     private HBox answerRow(String key, String name, Color colour) {
-        String text = name == Words.UNSURE ? 'Unsure' : name == Words.EXCLUDE ? 'Exclude' : name
+        String text = name == WindowWords.UNSURE ? 'Unsure' : name == WindowWords.EXCLUDE ? 'Exclude' : name
         Label count = new Label()
         count.styleClass.add('legend-count')
         count.minWidth = Region.USE_PREF_SIZE

@@ -323,7 +323,7 @@ final class ReviewPane extends StackPane {
             default:
                 patchPane.say('The study cannot be shown', view.problem?.message ?: '', null, true)
         }
-        status.say(Words.status(view, hasFocus), view.problem != null)
+        status.say(WindowWords.status(view, hasFocus), view.problem != null)
     }
 
     private static Map<String, ?> numbers(View view) {
@@ -331,10 +331,10 @@ final class ReviewPane extends StackPane {
     }
 
     private Color colour(String answer) {
-        if (answer == Words.UNSURE) {
+        if (answer == WindowWords.UNSURE) {
             return Color.rgb(150, 150, 150)
         }
-        if (answer == Words.EXCLUDE) {
+        if (answer == WindowWords.EXCLUDE) {
             return Color.rgb(70, 70, 70)
         }
         int rgb = host.colour(answer)

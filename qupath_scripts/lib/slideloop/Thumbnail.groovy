@@ -72,11 +72,11 @@ final class Thumbnail extends Region {
         this.patch = patch
         frame.visible = label != null
         frame.stroke = colour
-        place = Words.place(patch)
-        why = Words.shortReason(patch)
-        answer.text = label == null ? '' : Words.answer(label)
+        place = WindowWords.place(patch)
+        why = WindowWords.shortReason(patch)
+        answer.text = label == null ? '' : WindowWords.answer(label)
         mark.show(saved)
-        tip.text = Words.about(patch, queryClass, label, saved)
+        tip.text = WindowWords.about(patch, queryClass, label, saved)
         pseudoClassStateChanged(CURRENT, current)
         requestLayout()
     }
