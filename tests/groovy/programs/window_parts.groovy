@@ -46,112 +46,112 @@ def arrive = { int n -> n.times { assert arrived.poll(10, TimeUnit.SECONDS) != n
 
 def cases = [
     'a key pressed anew counts': {
-        def it = gate()
-        assert it.pressed('A')
-        it.released('A')
-        assert it.pressed('A')
+        def keys = gate()
+        assert keys.pressed('A')
+        keys.released('A')
+        assert keys.pressed('A')
     },
     'a key held down counts once, however long': {
-        def it = gate()
-        assert it.pressed('A')
-        100.times { i -> now += 400; assert !it.pressed('A') }
+        def keys = gate()
+        assert keys.pressed('A')
+        100.times { i -> now += 400; assert !keys.pressed('A') }
     },
     'two keys at once both count': {
-        def it = gate()
-        assert it.pressed('A') && it.pressed('B') && !it.pressed('A')
+        def keys = gate()
+        assert keys.pressed('A') && keys.pressed('B') && !keys.pressed('A')
     },
     'a key whose release went elsewhere works again': {
-        def it = gate()
-        assert it.pressed('A')
+        def keys = gate()
+        assert keys.pressed('A')
         now += 1501
-        assert it.pressed('A')
+        assert keys.pressed('A')
     },
     'nothing labels before the picture is shown': {
-        def it = gate()
+        def keys = gate()
         now += 10_000
-        assert !it.mayLabel() && !it.mayLabelByClick()
+        assert !keys.mayLabel() && !keys.mayLabelByClick()
     },
     'a key labels from 150 ms after the picture on, a click from 300 ms': {
-        def it = gate()
-        it.shown()
-        assert !it.mayLabel()
+        def keys = gate()
+        keys.shown()
+        assert !keys.mayLabel()
         now += 149
-        assert !it.mayLabel()
+        assert !keys.mayLabel()
         now += 1
-        assert it.mayLabel() && !it.mayLabelByClick()
+        assert keys.mayLabel() && !keys.mayLabelByClick()
         now += 150
-        assert it.mayLabelByClick()
+        assert keys.mayLabelByClick()
     },
     'the next patch closes the gate again': {
-        def it = gate()
-        it.shown()
+        def keys = gate()
+        keys.shown()
         now += 1000
-        it.hidden()
-        assert !it.mayLabel()
+        keys.hidden()
+        assert !keys.mayLabel()
     },
     'pictures come in the order of need, the latest wish first': {
         def host = new Shelf()
-        def it = pictures(host)
-        it.want([want('first'), want('b'), want('c')])
-        while (!it.@beingRead) { sleep(1) }
-        it.want([want('d'), want('c'), want('d')])
+        def shown = pictures(host)
+        shown.want([want('first'), want('b'), want('c')])
+        while (!shown.@beingRead) { sleep(1) }
+        shown.want([want('d'), want('c'), want('d')])
         host.first.countDown()
         assert host.order(3) == ['first', 'd', 'c']
         arrive(3)
-        assert it.get(want('b')) == null && it.get(want('d')).image.width == 10
-        it.close()
+        assert shown.get(want('b')) == null && shown.get(want('d')).image.width == 10
+        shown.close()
     },
     'what is kept is not read again': {
         def host = new Shelf()
-        def it = pictures(host)
-        it.want([want('a')])
+        def shown = pictures(host)
+        shown.want([want('a')])
         arrive(1)
-        it.want([want('a'), want('b')])
+        shown.want([want('a'), want('b')])
         arrive(1)
         assert host.order(2) == ['a', 'b'] && host.read.empty
-        it.close()
+        shown.close()
     },
     'beyond the limit, what was used longest ago goes, never what is wanted': {
         def host = new Shelf()
-        def it = pictures(host, 1000)
-        it.want([want('a'), want('b')])
+        def shown = pictures(host, 1000)
+        shown.want([want('a'), want('b')])
         arrive(2)
-        assert it.get(want('a')) != null
-        it.want([want('a'), want('c')])
+        assert shown.get(want('a')) != null
+        shown.want([want('a'), want('c')])
         arrive(1)
-        assert it.get(want('a')) != null && it.get(want('b')) == null && it.get(want('c')) != null
-        it.want([want('d'), want('e'), want('f')])
+        assert shown.get(want('a')) != null && shown.get(want('b')) == null && shown.get(want('c')) != null
+        shown.want([want('d'), want('e'), want('f')])
         arrive(3)
-        assert ['d', 'e', 'f'].every { id -> it.get(want(id)) != null }
-        it.close()
+        assert ['d', 'e', 'f'].every { id -> shown.get(want(id)) != null }
+        shown.close()
     },
     'a reader that fails is said, and the others go on': {
         def host = new Shelf()
-        def it = pictures(host)
-        it.want([want('broken'), want('b')])
+        def shown = pictures(host)
+        shown.want([want('broken'), want('b')])
         arrive(2)
-        assert it.get(want('broken')).problem == 'The image of this patch cannot be read: no such tile'
-        assert it.get(want('b')).image != null
-        it.close()
+        assert shown.get(want('broken')).problem == 'The image of this patch cannot be read: no such tile'
+        assert shown.get(want('b')).image != null
+        shown.close()
     },
     'a picture that could not be read is read again after another image was opened': {
         def host = new Shelf(isUnreadable: true)
-        def it = pictures(host)
-        it.want([want('a')])
+        def shown = pictures(host)
+        shown.want([want('a')])
         arrive(1)
-        it.want([want('a')])
-        assert it.get(want('a')).problem == 'The image of this patch cannot be read.'
+        shown.want([want('a')])
+        assert shown.get(want('a')).problem == 'The image of this patch cannot be read.'
         host.isUnreadable = false
-        it.forgetProblems()
-        it.want([want('a')])
+        shown.forgetProblems()
+        shown.want([want('a')])
         arrive(1)
-        assert it.get(want('a')).image != null
-        it.close()
+        assert shown.get(want('a')).image != null
+        shown.close()
     },
     'closed, its threads end': {
-        def it = pictures(new Shelf(), 1000, 3)
-        it.close()
-        it.@readers.each { thread -> thread.join(10_000); assert !thread.alive }
+        def shown = pictures(new Shelf(), 1000, 3)
+        shown.close()
+        shown.@readers.each { thread -> thread.join(10_000); assert !thread.alive }
     },
     'numbers have gaps at the thousands': {
         assert [0, 999, 1000, 1234567].collect { WindowWords.grouped(it) } == ['0', '999', '1\u202f000', '1\u202f234\u202f567']
