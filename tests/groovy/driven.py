@@ -40,7 +40,9 @@ class Driven:
         Of `Groovy.start`.
     """
 
-    def __init__(self, groovy: Groovy, program: str = "driver", *given: Any, **options: Any) -> None:
+    def __init__(
+        self, groovy: Groovy, program: str = "driver", *given: Any, **options: Any
+    ) -> None:
         self._child: subprocess.Popen[str] = groovy.start(program, *given, **options)
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._news = threading.Condition()
