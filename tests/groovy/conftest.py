@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,10 @@ def bare_groovy(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Groov
 def compiled(bare_groovy: Groovy, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the compiler says to the library, type-checked against the stubs, and to programs."""
     others = tmp_path_factory.mktemp(f"groovy-others-{bare_groovy.version}-")
+    for style in LIB.rglob("*.css"):
+        beside = bare_groovy.classes / style.relative_to(LIB)
+        beside.parent.mkdir(exist_ok=True)
+        shutil.copyfile(style, beside)
     return bare_groovy.compile(
         ("plain", STUBS, others / "stubs"),
         ("slips", SLIPS, others / "slips"),
