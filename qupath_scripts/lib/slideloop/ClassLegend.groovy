@@ -26,8 +26,8 @@ import java.util.function.Consumer
 @CompileStatic
 final class ClassLegend extends VBox {
 
-    private static final PseudoClass CHOSEN = PseudoClass.getPseudoClass("chosen")
-    private static final PseudoClass FLASH = PseudoClass.getPseudoClass("flash")
+    private static final PseudoClass CHOSEN = PseudoClass.getPseudoClass('chosen')
+    private static final PseudoClass FLASH = PseudoClass.getPseudoClass('flash')
 
     private final Consumer<String> picked
     private final VBox classes = new VBox()
@@ -42,19 +42,19 @@ final class ClassLegend extends VBox {
      */
     ClassLegend(Consumer<String> picked, Runnable back) {
         this.picked = picked
-        getStyleClass().add("legend")
-        classes.styleClass.add("legend-rows")
-        others.styleClass.add("legend-rows")
+        getStyleClass().add('legend')
+        classes.styleClass.add('legend-rows')
+        others.styleClass.add('legend-rows')
         ScrollPane scroll = new ScrollPane(classes)
         scroll.fitToWidth = true
         scroll.focusTraversable = false
         scroll.hbarPolicy = ScrollPane.ScrollBarPolicy.NEVER
-        scroll.styleClass.add("legend-scroll")
+        scroll.styleClass.add('legend-scroll')
         VBox.setVgrow(scroll, Priority.SOMETIMES)
-        HBox backRow = row("⌫", null, "Take back the last label", null)
+        HBox backRow = row('⌫', null, 'Take back the last label', null)
         onClick(backRow) { back.run() }
         VBox below = new VBox(backRow)
-        below.styleClass.add("legend-rows")
+        below.styleClass.add('legend-rows')
         Region space = new Region()
         VBox.setVgrow(space, Priority.ALWAYS)
         getChildren().addAll(scroll, others, space, below)
@@ -71,11 +71,11 @@ final class ClassLegend extends VBox {
         counts.clear()
         List<Node> made = []
         names.eachWithIndex { String name, int i ->
-            made << answerRow(i < Keys.N_CLASS_KEYS ? String.valueOf(i + 1) : "", name, colour.call(name))
+            made << answerRow(i < Keys.N_CLASS_KEYS ? String.valueOf(i + 1) : '', name, colour.call(name))
         }
         classes.children.setAll(made)
-        others.children.setAll(answerRow("U", Words.UNSURE, colour.call(Words.UNSURE)),
-            answerRow("X", Words.EXCLUDE, colour.call(Words.EXCLUDE)))
+        others.children.setAll(answerRow('U', Words.UNSURE, colour.call(Words.UNSURE)),
+            answerRow('X', Words.EXCLUDE, colour.call(Words.EXCLUDE)))
     }
 
     /** Mark the answer of the current patch (null for none) and say how many there are of each. */
@@ -83,7 +83,7 @@ final class ClassLegend extends VBox {
         rows.each { String name, HBox row -> row.pseudoClassStateChanged(CHOSEN, name == chosen) }
         counts.each { String name, Label count ->
             long n = ((numbers?.get(name) ?: 0) as Number).longValue()
-            count.text = n == 0 ? "" : Words.grouped(n)
+            count.text = n == 0 ? '' : Words.grouped(n)
         }
     }
 
@@ -100,9 +100,9 @@ final class ClassLegend extends VBox {
     }
 
     private HBox answerRow(String key, String name, Color colour) {
-        String text = name == Words.UNSURE ? "Unsure" : name == Words.EXCLUDE ? "Exclude" : name
+        String text = name == Words.UNSURE ? 'Unsure' : name == Words.EXCLUDE ? 'Exclude' : name
         Label count = new Label()
-        count.styleClass.add("legend-count")
+        count.styleClass.add('legend-count')
         count.minWidth = Region.USE_PREF_SIZE
         HBox made = row(key, colour, text, count)
         rows[name] = made
@@ -113,7 +113,7 @@ final class ClassLegend extends VBox {
 
     private static HBox row(String key, Color colour, String text, Label count) {
         Label cap = new Label(key)
-        cap.styleClass.add(key ? "key-cap" : "key-cap-none")
+        cap.styleClass.add(key ? 'key-cap' : 'key-cap-none')
         cap.minWidth = Region.USE_PREF_SIZE
         Label name = new Label(text)
         name.maxWidth = Double.MAX_VALUE
@@ -121,7 +121,7 @@ final class ClassLegend extends VBox {
         HBox row = new HBox(cap)
         if (colour != null) {
             Rectangle swatch = new Rectangle(14, 14, colour)
-            swatch.styleClass.add("swatch")
+            swatch.styleClass.add('swatch')
             row.children.add(swatch)
         }
         row.children.add(name)
@@ -129,7 +129,7 @@ final class ClassLegend extends VBox {
             row.children.add(count)
         }
         row.alignment = Pos.CENTER_LEFT
-        row.styleClass.add("legend-row")
+        row.styleClass.add('legend-row')
         Tooltip.install(row, new Tooltip(text))
         row
     }

@@ -62,7 +62,7 @@ final class Keys {
      */
     private static int digit(KeyEvent key) {
         String text = key.text
-        if (text != null && text.length() == 1 && text >= "1" && text <= "9") {
+        if (text != null && text.length() == 1 && text >= '1' && text <= '9') {
             return Character.digit(text.charAt(0), 10)
         }
         if (key.shiftDown || !key.code.digitKey) {

@@ -33,19 +33,19 @@ final class PatchPane extends Region {
     private final PauseTransition soon = new PauseTransition(Duration.millis(PictureView.PATIENCE_MS))
 
     PatchPane() {
-        getStyleClass().add("patch-pane")
-        title.styleClass.add("card-title")
+        getStyleClass().add('patch-pane')
+        title.styleClass.add('card-title')
         sentence.wrapText = true
         for (Label words : [title, sentence]) {
             words.alignment = Pos.CENTER
             words.minHeight = Region.USE_PREF_SIZE
         }
-        sentence.styleClass.add("card-sentence")
+        sentence.styleClass.add('card-sentence')
         progress.maxWidth = 320
         progress.prefWidth = 320
         card.children.addAll(title, sentence, progress)
         card.alignment = Pos.CENTER
-        card.styleClass.add("card")
+        card.styleClass.add('card')
         card.visible = false
         soon.onFinished = { ActionEvent over -> cardVisible(true) } as EventHandler<ActionEvent>
         getChildren().addAll(views)

@@ -36,7 +36,7 @@ final class PictureView extends Region {
     /** @param context side of the field in sides of the patch; above 1 the patch is outlined */
     PictureView(double context) {
         this.context = context
-        getStyleClass().add("picture")
+        getStyleClass().add('picture')
         image.smooth = true
         for (Rectangle outline : [dark, light, frame]) {
             outline.fill = null
@@ -50,15 +50,14 @@ final class PictureView extends Region {
             outline.visible = context > 1
         }
         frame.strokeType = StrokeType.INSIDE
-        frame.strokeWidth = 6
-        frame.visible = false
-        scale.styleClass.add("picture-scale")
+        label(null)
+        scale.styleClass.add('picture-scale')
         scale.text = "${(int) context}×"
-        words.styleClass.add("picture-words")
+        words.styleClass.add('picture-words')
         words.wrapText = true
         words.visible = false
         getChildren().addAll(image, dark, light, frame, scale, words)
-        patience.onFinished = { ActionEvent over -> say("Reading the picture …") } as EventHandler<ActionEvent>
+        patience.onFinished = { ActionEvent over -> say('Reading the picture …') } as EventHandler<ActionEvent>
     }
 
     /** Show a picture, at once. */
@@ -100,8 +99,8 @@ final class PictureView extends Region {
 
     /** Frame the picture in the colour of its label, null for none. */
     void label(Color colour) {
-        frame.visible = colour != null
-        frame.stroke = colour
+        frame.stroke = colour ?: Color.gray(0.5, 0.5)
+        frame.strokeWidth = colour == null ? 1 : 6
     }
 
     @Override

@@ -160,7 +160,7 @@ final class Pictures implements AutoCloseable {
         try {
             BufferedImage picture = host.picture(wanted.patch, wanted.context, wanted.px)
             if (picture == null) {
-                return new Found(null, "The image of this patch cannot be read.", nowMs())
+                return new Found(null, 'The image of this patch cannot be read.', nowMs())
             }
             return new Found(image(picture), null, nowMs())
         } catch (Exception | LinkageError | OutOfMemoryError err) {

@@ -44,6 +44,7 @@ final class ReviewPane extends StackPane {
     /** Id of the patch on display; null while there is none to be judged. */
     private String onDisplay
     private boolean awake
+    private boolean isListening
     private boolean hasFocus
 
     /** @param gate decides which keys and clicks may label */
@@ -69,11 +70,14 @@ final class ReviewPane extends StackPane {
         getChildren().addAll(new VBox(header, middle, strip, status), refused)
         setAlignment(refused, Pos.BOTTOM_RIGHT)
         pictures.onArrival { Pictures.Wanted wanted -> arrived(wanted) }
-        review.onChange { refresh() }
     }
 
     /** Begin or cease to follow the review; a window that is not shown moves no viewer. */
     void setAwake(boolean awake) {
+        if (awake && !isListening) {
+            isListening = true
+            review.onChange { refresh() }
+        }
         this.awake = awake
         onDisplay = null
         gate.hidden()

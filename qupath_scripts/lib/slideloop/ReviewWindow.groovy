@@ -20,6 +20,8 @@ final class ReviewWindow {
 
     private static final double WIDTH = 1180
     private static final double HEIGHT = 800
+    private static final double LEAST_WIDTH = 760
+    private static final double LEAST_HEIGHT = 520
 
     private final Review review
     private final ReviewPane pane
@@ -56,7 +58,13 @@ final class ReviewWindow {
     /** Show the window, or bring it to the front. */
     void show() {
         if (!stage.showing) {
+            double width = stage.width, height = stage.height
             stage.show()
+            // Some window managers give a new window a size of their own.
+            stage.minWidth = Math.min(LEAST_WIDTH, width)
+            stage.minHeight = Math.min(LEAST_HEIGHT, height)
+            stage.width = width
+            stage.height = height
             pane.awake = true
         }
         stage.toFront()

@@ -20,9 +20,9 @@ final class Thumbnail extends Region {
     /** Height of the two lines below the picture, px. */
     static final double CAPTION = 32
 
-    private static final PseudoClass CURRENT = PseudoClass.getPseudoClass("current")
+    private static final PseudoClass CURRENT = PseudoClass.getPseudoClass('current')
     private static final double RING = 4
-    private static final double NARROW = 68
+    private static final double NARROW = 84
 
     private final Region ring = new Region()
     private final ImageView image = new ImageView()
@@ -39,10 +39,10 @@ final class Thumbnail extends Region {
     Map patch
 
     Thumbnail() {
-        getStyleClass().add("thumbnail")
-        ring.styleClass.add("thumbnail-ring")
-        rank.styleClass.add("thumbnail-rank")
-        answer.styleClass.add("thumbnail-answer")
+        getStyleClass().add('thumbnail')
+        ring.styleClass.add('thumbnail-ring')
+        rank.styleClass.add('thumbnail-rank')
+        answer.styleClass.add('thumbnail-answer')
         answer.alignment = Pos.CENTER_LEFT
         // Where there is little room, "Tumo" says more than "T...".
         answer.textOverrun = OverrunStyle.CLIP
@@ -71,7 +71,7 @@ final class Thumbnail extends Region {
         frame.stroke = colour
         place = patch.rank == null ? '' : Words.grouped((patch.rank as long) + 1)
         why = Words.shortReason(patch)
-        answer.text = label == null ? "" : Words.answer(label)
+        answer.text = label == null ? '' : Words.answer(label)
         mark.show(saved)
         tip.text = Words.about(patch, queryClass, label, saved)
         pseudoClassStateChanged(CURRENT, current)
@@ -89,7 +89,7 @@ final class Thumbnail extends Region {
     protected void layoutChildren() {
         double width = getWidth()
         double side = width - 2 * RING
-        rank.text = side < NARROW ? place : [place, why].findAll().join(' · ')
+        rank.text = side < NARROW ? why : [place, why].findAll().join(' · ')
         ring.resizeRelocate(0, 0, width, width)
         image.fitWidth = side
         image.fitHeight = side

@@ -18,6 +18,7 @@ import java.util.function.Consumer
 final class ThumbnailStrip extends Region {
 
     private static final double LARGEST = 104
+    private static final double LARGEST_OF_ROWS = 74
     private static final double ONE_ROW = 62
     private static final double READABLE = 52
     private static final double SMALLEST = 26
@@ -31,7 +32,7 @@ final class ThumbnailStrip extends Region {
     /** @param chosen is told of the patch that was clicked */
     ThumbnailStrip(Consumer<Map> chosen) {
         this.chosen = chosen
-        getStyleClass().add("thumbnails")
+        getStyleClass().add('thumbnails')
     }
 
     /** Have a thumbnail for each of `n` patches, and room for at least `places`. */
@@ -79,7 +80,8 @@ final class ThumbnailStrip extends Region {
     private double side(double width, int rows) {
         int columns = (int) Math.ceil(places / (double) rows)
         double side = Math.floor((width - getInsets().left - getInsets().right - (columns - 1) * GAP) / columns)
-        Math.max(SMALLEST, Math.min(LARGEST, side))
+        // Room that many rows would take is worth more to the patch itself.
+        Math.max(SMALLEST, Math.min(rows == 1 ? LARGEST : LARGEST_OF_ROWS, side))
     }
 
     @Override

@@ -12,8 +12,8 @@ import java.time.format.DateTimeParseException
 final class Words {
 
     /** The two answers that are no class, by the server's name for them. */
-    static final String UNSURE = "unsure"
-    static final String EXCLUDE = "exclude"
+    static final String UNSURE = 'unsure'
+    static final String EXCLUDE = 'exclude'
 
     private Words() {
     }
@@ -21,36 +21,36 @@ final class Words {
     /** Why the strategy chose a patch, in a word or two that fit below a thumbnail. */
     static String shortReason(Map patch) {
         switch (patch.reason) {
-            case "front": return "near"
-            case "mid": return "halfway"
-            case "end": return "far"
-            case "closest_negative": return "near, other"
-            case "farthest_positive": return "far, same"
-            case "entropy": return "least sure"
-            case "random": return "random"
-            case "top": return "nearest"
-            default: return (patch.reason ?: "") as String
+            case 'front': return 'near'
+            case 'mid': return 'halfway'
+            case 'end': return 'far'
+            case 'closest_negative': return 'near, no'
+            case 'farthest_positive': return 'far, yes'
+            case 'entropy': return 'least sure'
+            case 'random': return 'random'
+            case 'top': return 'nearest'
+            default: return (patch.reason ?: '') as String
         }
     }
 
     /** Why the strategy chose a patch, as half a sentence. */
     static String reason(Map patch, String queryClass) {
         switch (patch.reason) {
-            case "front": return "looks most like the query"
-            case "mid": return "halfway between like and unlike the query"
-            case "end": return "looks least like the query"
-            case "closest_negative": return "looks like the query, but was predicted as not $queryClass"
-            case "farthest_positive": return "looks unlike the query, but was predicted as $queryClass"
-            case "entropy": return "the model is least sure here"
-            case "random": return "drawn at random"
-            case "top": return "the next most similar to the query"
-            default: return (patch.reason ?: "") as String
+            case 'front': return 'looks most like the query'
+            case 'mid': return 'halfway between like and unlike the query'
+            case 'end': return 'looks least like the query'
+            case 'closest_negative': return "looks like the query, but was predicted as not $queryClass"
+            case 'farthest_positive': return "looks unlike the query, but was predicted as $queryClass"
+            case 'entropy': return 'the model is least sure here'
+            case 'random': return 'drawn at random'
+            case 'top': return 'the next most similar to the query'
+            default: return (patch.reason ?: '') as String
         }
     }
 
     /** An answer as it is written for people. */
     static String answer(String label) {
-        label == UNSURE ? "Unsure" : label == EXCLUDE ? "Excluded" : label
+        label == UNSURE ? 'Unsure' : label == EXCLUDE ? 'Excluded' : label
     }
 
     /** "1 label", "2 labels". */
@@ -60,7 +60,7 @@ final class Words {
 
     /** A number with thin gaps at the thousands, the same in every language. */
     static String grouped(long n) {
-        String.format(Locale.ROOT, "%,d", n).replace(",", "\u202f")
+        String.format(Locale.ROOT, '%,d', n).replace(',', '\u202f')
     }
 
     /** Where the session stands: session, round, labels of the round. */
@@ -69,8 +69,10 @@ final class Words {
         if (round == null || round.session == null) {
             return ''
         }
+        int session = 1 + ((List<Map>) view.study?.sessions ?: []).findIndexOf { Map it -> it.id == round.session }
+        String start = session > 0 ? "Session $session · round" : 'Round'
         String labelled = view.patches.empty ? '' : " · ${view.labels.size()} of ${view.patches.size()} labelled"
-        "Session ${round.session} · round ${round.round} of ${round.rounds}$labelled"
+        "$start ${round.round} of ${round.rounds}$labelled"
     }
 
     /**
@@ -80,9 +82,8 @@ final class Words {
      */
     static String status(View view, boolean focused) {
         if (view.problem != null) {
-            boolean canGoOn = view.state == 'labelling'
-            return canGoOn ? "${view.problem.message} You can go on: labels are kept on this computer until then."
-                : view.problem.message
+            boolean canGoOn = view.state == 'labelling' && view.problem.code != 'outbox_unusable'
+            return canGoOn ? "${view.problem.message} You can go on labelling: nothing is lost." : view.problem.message
         }
         if (view.note) {
             return view.note
