@@ -11,7 +11,8 @@ import qupath.lib.gui.QuPathGUI
 @CompileStatic
 final class MenuInstaller {
 
-    private static final String PATH = 'Extensions>slideloop'
+    /** By QuPath's key for the menu, since its name is translated. */
+    private static final String PATH = 'Menu.Extensions>slideloop'
 
     private final App app
     private final MenuItem status = new MenuItem()
