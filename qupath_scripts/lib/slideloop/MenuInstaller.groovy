@@ -23,10 +23,10 @@ final class MenuInstaller {
 
     /** Install the menu; one that is there is replaced. */
     static void install(App app) {
-        new MenuInstaller(app).install()
+        new MenuInstaller(app).build()
     }
 
-    private void install() {
+    private void build() {
         QuPathGUI gui = app.gui
         Menu menu = gui.getMenu(PATH, true)
         menu.items.clear()

@@ -58,6 +58,8 @@ final class Temporary {
 
     /** Labels that the annotations were given by us; what differs from them the user has given. */
     private final Map<String, String> given = [:]
+    /** Classes that the user gave to annotations that were taken away, until they are there again. */
+    private final Map<String, String> unsent = [:]
 
     Temporary(QuPathGUI gui, SlideImages images) {
         this.gui = gui
@@ -92,6 +94,7 @@ final class Temporary {
         }
         if (round != roundId) {
             given.clear()
+            unsent.clear()
         }
         roundId = round
         studyId = isOpen ? view.study?.get('id') as String : null
@@ -115,13 +118,14 @@ final class Temporary {
         if (!isSuspended) {
             openImages().each { ImageData it ->
                 listen(((ImageData<BufferedImage>) it).hierarchy)
-                sync((ImageData<BufferedImage>) it)
+                settle((ImageData<BufferedImage>) it)
             }
         }
     }
 
     /** Take all away while QuPath may be saving or closing, until `resume`. */
     void suspend() {
+        unsent.putAll(classified())
         isSuspended = true
         openImages().each { ImageData it -> removeFrom((ImageData<BufferedImage>) it) }
     }
@@ -156,7 +160,7 @@ final class Temporary {
         found
     }
 
-    private void sync(ImageData<BufferedImage> imageData) {
+    private void settle(ImageData<BufferedImage> imageData) {
         Map<String, Map<String, Object>> wanted = [:]
         patches.each { Map<String, Object> it ->
             if (images.isOf(imageData, it['slide'] as String)) {
@@ -230,6 +234,11 @@ final class Temporary {
         made.locked = true
         given.remove(id)
         dress(made)
+        String className = unsent.remove(id)
+        if (className != null && className != labels[id]) {
+            made.setPathClass(PathClass.fromString(className))
+            dress(made)
+        }
         made
     }
 

@@ -1,0 +1,6 @@
+package qupath.lib.images.servers
+
+class PixelCalibration {
+    boolean hasPixelSizeMicrons() { throw new UnsupportedOperationException() }
+    double getAveragedPixelSizeMicrons() { throw new UnsupportedOperationException() }
+}

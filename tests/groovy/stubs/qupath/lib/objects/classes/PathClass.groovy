@@ -1,0 +1,9 @@
+package qupath.lib.objects.classes
+
+class PathClass {
+    static final PathClass NULL_CLASS = null
+
+    static PathClass fromString(String string) { throw new UnsupportedOperationException() }
+
+    Integer getColor() { throw new UnsupportedOperationException() }
+}

@@ -1,0 +1,9 @@
+package qupath.lib.projects
+
+import qupath.lib.images.servers.ImageServerBuilder
+
+interface ProjectImageEntry<T> {
+    String getImageName()
+    Collection<URI> getURIs() throws IOException
+    ImageServerBuilder.ServerBuilder<T> getServerBuilder()
+}

@@ -1,0 +1,8 @@
+package qupath.lib.roi.interfaces
+
+interface ROI {
+    double getBoundsX()
+    double getBoundsY()
+    double getBoundsWidth()
+    double getBoundsHeight()
+}
