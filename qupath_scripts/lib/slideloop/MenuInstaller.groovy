@@ -62,10 +62,10 @@ final class MenuInstaller {
         int nWaiting = outbox.waiting().size(), nRefused = outbox.refused().size()
         List<String> parts = []
         if (nRefused) {
-            parts << "${Words.count(nRefused, 'change')} not accepted: decide in Review".toString()
+            parts << "${WindowWords.count(nRefused, 'change')} not accepted: decide in Review".toString()
         }
         if (nWaiting) {
-            parts << "${Words.count(nWaiting, 'change')} waiting${outbox.trouble() == null ? '' : ', the server is away'}".toString()
+            parts << "${WindowWords.count(nWaiting, 'change')} waiting${outbox.trouble() == null ? '' : ', the server is away'}".toString()
         }
         View view = app.connection.review.view()
         if (view.state != 'closed' && view.study != null) {
