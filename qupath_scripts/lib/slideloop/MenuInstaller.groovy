@@ -65,7 +65,9 @@ final class MenuInstaller {
             parts << "${WindowWords.count(nRefused, 'change')} not accepted: decide in Review".toString()
         }
         if (nWaiting) {
-            parts << "${WindowWords.count(nWaiting, 'change')} waiting${outbox.trouble() == null ? '' : ', the server is away'}".toString()
+            Problem why = outbox.trouble()
+            String reason = why == null ? '' : why.code == Problem.UNREACHABLE ? ', the server is away' : ": ${why.detail}"
+            parts << "${WindowWords.count(nWaiting, 'change')} waiting${reason}".toString()
         }
         View view = app.connection.review.view()
         if (view.state != 'closed' && view.study != null) {

@@ -19,6 +19,8 @@ import javafx.stage.Window
 final class ProgressWindow {
 
     private static final double WIDTH = 380
+    private static final double HEIGHT = 150
+    private static final double MARGIN = 30
 
     private final Stage stage = new Stage(StageStyle.UTILITY)
     private final Label what = new Label()
@@ -36,6 +38,8 @@ final class ProgressWindow {
             cancel.disable = true
             cancelled.run()
         }
+        // A key meant for another window must not cancel.
+        cancel.focusTraversable = false
         what.wrapText = true
         bar.maxWidth = Double.MAX_VALUE
         remaining.maxWidth = Double.MAX_VALUE
@@ -64,7 +68,10 @@ final class ProgressWindow {
         bar.progress = fraction
         remaining.text = eta_s == null ? '' : "${time(eta_s)} left".toString()
         if (!stage.showing) {
+            Window before = Window.windows.find { Window window -> window.isFocused() }
             stage.show()
+            // Who labels goes on labelling.
+            before?.requestFocus()
         }
     }
 
@@ -83,11 +90,11 @@ final class ProgressWindow {
         min < 60 ? "${min} min" : "${min.intdiv(60)} h ${min % 60} min"
     }
 
-    /** In the lower right corner, where it covers neither the slide's middle nor the review. */
+    /** In the lower left corner, where it covers neither the slide nor the review. */
     private void place(Window owner) {
         if (owner != null && owner.width > WIDTH) {
-            stage.x = owner.x + owner.width - WIDTH - 40
-            stage.y = owner.y + owner.height - 190
+            stage.x = owner.x + MARGIN
+            stage.y = owner.y + owner.height - HEIGHT - MARGIN
         }
     }
 }
