@@ -15,6 +15,8 @@ from tests.groovy.driven import Driven
 from tests.groovy.jvm import (
     GROOVY_VERSIONS,
     LIB,
+    PROGRAMS,
+    SLIPS,
     STUBS,
     Groovy,
     LackingError,
@@ -56,16 +58,18 @@ def bare_groovy(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Groov
 
 @pytest.fixture(scope="session")
 def compiled(bare_groovy: Groovy, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the compiler says to the stubs and then, type-checked against them, to our library."""
-    stubs = Path(tmp_path_factory.mktemp(f"stubs-{bare_groovy.version}-"))
-    complaints = ""
-    if any(STUBS.rglob("*.groovy")):
-        complaints = bare_groovy.compile(stubs, "plain", "", STUBS)
+    """What the compiler says to the library, type-checked against the stubs, and to programs."""
+    others = tmp_path_factory.mktemp(f"groovy-others-{bare_groovy.version}-")
     for style in LIB.rglob("*.css"):
         beside = bare_groovy.classes / style.relative_to(LIB)
         beside.parent.mkdir(exist_ok=True)
         shutil.copyfile(style, beside)
-    return complaints or bare_groovy.compile(bare_groovy.classes, "typed", str(stubs), LIB)
+    return bare_groovy.compile(
+        ("plain", STUBS, others / "stubs"),
+        ("slips", SLIPS, others / "slips"),
+        ("typed", LIB, bare_groovy.classes),
+        ("plain", PROGRAMS, bare_groovy.classes),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -138,18 +142,24 @@ def jvm(groovy: Groovy) -> Iterator[Driven]:
     driven.close()
 
 
-@pytest.fixture
-def start_jvm(groovy: Groovy) -> Iterator[Callable[..., Driven]]:
-    """Starts JVMs that end with the test."""
+@pytest.fixture(scope="session")
+def _second_jvms(groovy: Groovy) -> Iterator[Callable[[], Driven]]:
     started: list[Driven] = []
 
-    def start(**options: Any) -> Driven:
-        started.append(Driven(groovy, **options))
+    def second() -> Driven:
+        if not started or not started[-1].is_alive:
+            started.append(Driven(groovy))
         return started[-1]
 
-    yield start
+    yield second
     for driven in started:
         driven.kill()
+
+
+@pytest.fixture
+def second(_second_jvms: Callable[[], Driven]) -> Driven:
+    """Another JVM, connected to nothing, which tests may kill."""
+    return _second_jvms()
 
 
 @pytest.fixture

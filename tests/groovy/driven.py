@@ -116,6 +116,11 @@ class Driven:
             self.call("label", name)
         return patches
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._child.poll() is None
+
     def kill(self) -> None:
         """End the JVM as a power cut does."""
         self._child.kill()

@@ -21,7 +21,9 @@ from filelock import FileLock
 HERE = Path(__file__).parent
 LIB = HERE.parents[1] / "qupath_scripts" / "lib"
 PROGRAMS = HERE / "programs"
+COMPILE = PROGRAMS / "compile.groovy"
 STUBS = HERE / "stubs"
+SLIPS = HERE / "slips"
 
 GROOVY_VERSIONS = ("4.0.15", "4.0.26", "5.0.4")
 """Those of QuPath 0.5, 0.6 and 0.7: each checks types in its own way."""
@@ -49,11 +51,11 @@ def find_java() -> str:
     java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
     java = java or shutil.which("java")
     if java is None:
-        raise LackingError("there is no java on the PATH: install a JDK of version 17 or later")
+        raise LackingError("there is no java on the PATH: install Java 17 or later")
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     if found is None or int(found[1]) < JAVA_LEAST:
-        raise LackingError(f"{java} is older than 17: install a JDK of version 17 or later")
+        raise LackingError(f"{java} is older than Java 17: install a later one")
     return java
 
 
@@ -107,7 +109,7 @@ class Groovy:
     jars : Path
         Folder with everything that pom.xml names.
     classes : Path
-        Folder for what is compiled.
+        Folder of our library and of programs, compiled.
     """
 
     version: str
@@ -115,27 +117,19 @@ class Groovy:
     jars: Path
     classes: Path
 
-    def compile(self, target: Path, mode: str, classpath: str, *folders: Path) -> str:
+    def compile(self, *steps: tuple[str, Path, Path]) -> str:
         """Compile all sources below folders; return what the compiler complained about.
 
         Parameters
         ----------
-        target : Path
-            Folder for class files.
-        mode : str
-            "typed": as if every class had @TypeChecked; "plain".
-        classpath : str
-            Beside the jars.
-        *folders : Path
+        *steps : tuple of str, Path, Path
+            Mode, folder of sources, folder for class files, which later steps see. Mode "plain";
+            "typed": as if every class had @TypeChecked; "slips": as typed, and what is there must
+            be refused.
         """
-        program = [str(PROGRAMS / "compile.groovy"), str(target), mode]
+        words = [str(word) for step in steps for word in step]
         done = subprocess.run(
-            [
-                *self.command(),
-                *program,
-                f"{self.jars}/*{os.pathsep}{classpath}",
-                *map(str, folders),
-            ],
+            [*self.command(), "groovy.ui.GroovyMain", str(COMPILE), f"{self.jars}/*", *words],
             capture_output=True,
             text=True,
             timeout=_COMPILE_S,
@@ -144,25 +138,20 @@ class Groovy:
         return done.stderr if done.returncode else ""
 
     def command(self, *classpath: Path, options: tuple[str, ...] = ()) -> list[str]:
-        """Return the command that runs a Groovy program whose path, and arguments, follow."""
+        """Return the command that runs a class whose name, and arguments, follow."""
         path = os.pathsep.join([f"{self.jars}/*", *map(str, classpath)])
-        return [self.java, *_QUICK, *options, "-cp", path, "groovy.ui.GroovyMain"]
+        return [self.java, *_QUICK, *options, "-cp", path]
 
-    def start(
-        self, program: str, *arguments: Any, from_source: bool = False, **options: Any
-    ) -> subprocess.Popen[str]:
+    def start(self, program: str, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         """Start a program of `programs/` with our library; text in UTF-8 in and out.
 
         Parameters
         ----------
         program : str
         *arguments
-        from_source : bool
-            Let Groovy compile the library when it is loaded, as in QuPath.
         **options
             Of Popen.
         """
-        command = [*self.command(LIB if from_source else self.classes)]
-        command += [str(PROGRAMS / f"{program}.groovy"), *map(str, arguments)]
+        command = [*self.command(self.classes), program, *map(str, arguments)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
         return subprocess.Popen(command, **{**pipes, **options})

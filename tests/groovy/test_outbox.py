@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,23 +130,22 @@ def test_an_undo_whose_answer_is_lost_takes_back_one_label(
 
 
 def test_labels_of_a_killed_qupath_arrive_once(
-    start_jvm: Callable[..., Driven], site: Site, folder: Path
+    review: Driven, second: Driven, site: Site, folder: Path
 ) -> None:
     study = site.study(rounds=2, k=4)
-    killed = start_jvm()
-    killed.connect(site.served.url, folder)
-    killed.open(study)
-    patches = killed.label(TUMOUR)
-    killed.wait(waiting=0)
+    review.do("end")
+    second.connect(site.served.url, folder)
+    second.open(study)
+    patches = second.label(TUMOUR)
+    second.wait(waiting=0)
     site.served.stop()
-    patches += killed.label(NORMAL, TUMOUR, NORMAL)
+    patches += second.label(NORMAL, TUMOUR, NORMAL)
     last = patches[-1]
-    killed.wait(lambda view: view["saved"].get(last) == "waiting", waiting=3)
-    killed.kill()
+    second.wait(lambda view: view["saved"].get(last) == "waiting", waiting=3)
+    second.kill()
     site.served.start()
-    again = start_jvm()
-    again.connect(site.served.url, folder)
-    again.open(study, round=2, waiting=0)
+    review.connect(site.served.url, folder)
+    review.open(study, round=2, waiting=0)
     answers = (TUMOUR, NORMAL, TUMOUR, NORMAL)
     assert site.served.api.labels(study) == [*zip(patches, answers, strict=True)]
 
@@ -244,9 +243,8 @@ def test_a_half_written_line_takes_no_other_with_it(
 
 
 def test_a_second_qupath_on_one_outbox_says_so(
-    review: Driven, start_jvm: Callable[..., Driven], site: Site, folder: Path
+    review: Driven, second: Driven, site: Site, folder: Path
 ) -> None:
-    second = start_jvm()
     with pytest.raises(ProblemError, match="Another QuPath of yours") as raised:
         second.connect(site.served.url, folder)
     assert raised.value.code == "outbox_in_use"
@@ -278,7 +276,8 @@ def test_a_full_disk_is_said_and_labels_are_sent_all_the_same(
     review.wait(waiting=0, timeout_s=60)
     assert site.served.api.labels(study) == [*zip(patches, (TUMOUR, NORMAL), strict=True)]
     (folder / "spool.new").unlink()
-    view = review.wait(lambda view: view["problem"] is None)
+    review.do("token", token=None)  # and with it poke()
+    review.wait(lambda view: view["problem"] is None)
     review.do("end")
     review.connect(site.served.url, folder)
     assert review.open(study, waiting=0)["labels"] == dict(

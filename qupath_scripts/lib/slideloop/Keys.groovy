@@ -8,37 +8,32 @@ import javafx.scene.input.KeyEvent
 @CompileStatic
 final class Keys {
 
-    /** What a key can ask for. */
-    static enum Command {
-        LABEL, BACK, LEFT, RIGHT, UP, DOWN, CLOSE
-    }
-
     /** More classes than these have no key: they are labelled by mouse. */
     static final int N_CLASS_KEYS = 9
 
-    private static final Map<KeyCode, Command> COMMANDS = [
-        (KeyCode.BACK_SPACE): Command.BACK,
-        (KeyCode.LEFT)      : Command.LEFT,
-        (KeyCode.KP_LEFT)   : Command.LEFT,
-        (KeyCode.RIGHT)     : Command.RIGHT,
-        (KeyCode.KP_RIGHT)  : Command.RIGHT,
-        (KeyCode.UP)        : Command.UP,
-        (KeyCode.KP_UP)     : Command.UP,
-        (KeyCode.DOWN)      : Command.DOWN,
-        (KeyCode.KP_DOWN)   : Command.DOWN,
-        (KeyCode.ESCAPE)    : Command.CLOSE,
+    private static final Map<KeyCode, KeyCommand> COMMANDS = [
+        (KeyCode.BACK_SPACE): KeyCommand.BACK,
+        (KeyCode.LEFT)      : KeyCommand.LEFT,
+        (KeyCode.KP_LEFT)   : KeyCommand.LEFT,
+        (KeyCode.RIGHT)     : KeyCommand.RIGHT,
+        (KeyCode.KP_RIGHT)  : KeyCommand.RIGHT,
+        (KeyCode.UP)        : KeyCommand.UP,
+        (KeyCode.KP_UP)     : KeyCommand.UP,
+        (KeyCode.DOWN)      : KeyCommand.DOWN,
+        (KeyCode.KP_DOWN)   : KeyCommand.DOWN,
+        (KeyCode.ESCAPE)    : KeyCommand.CLOSE,
     ]
 
     private Keys() {
     }
 
     /** What a pressed key asks for; null if it is not ours. */
-    static Command command(KeyEvent key) {
+    static KeyCommand command(KeyEvent key) {
         if (key.controlDown || key.altDown || key.metaDown) {
             return null
         }
-        Command found = key.shiftDown ? null : COMMANDS.get(key.code)
-        found ?: (digit(key) > 0 || other(key) ? Command.LABEL : null)
+        KeyCommand found = key.shiftDown ? null : COMMANDS.get(key.code)
+        found ?: (digit(key) > 0 || other(key) ? KeyCommand.LABEL : null)
     }
 
     /**

@@ -181,8 +181,9 @@ final class Outbox implements Closeable {
         spool.nSetAside
     }
 
-    /** Tries at once, and does not wait the pause out: after a new token, when the server is back. */
+    /** Tries at once, disk and server, and does not wait the pause out: after a new token, say. */
     synchronized void poke() {
+        disk.put([], null)
         isPoked = true
         notifyAll()
     }

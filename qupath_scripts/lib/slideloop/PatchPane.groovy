@@ -57,11 +57,6 @@ final class PatchPane extends Region {
         views[scale]
     }
 
-    /** Side of the large picture as it is laid out, px. */
-    double largeSide() {
-        views[0].width
-    }
-
     /** Frame the large picture in the colour of its label, null for none. */
     void label(Color colour) {
         views[0].label(colour)

@@ -46,9 +46,6 @@ final class PictureView extends Region {
         dark.strokeWidth = 4
         light.stroke = Color.rgb(255, 225, 40)
         light.strokeWidth = 2
-        for (Rectangle outline : [dark, light]) {
-            outline.visible = context > 1
-        }
         frame.strokeType = StrokeType.INSIDE
         label(null)
         scale.styleClass.add('picture-scale')
@@ -56,6 +53,7 @@ final class PictureView extends Region {
         words.styleClass.add('picture-words')
         words.wrapText = true
         words.visible = false
+        marks(false)
         getChildren().addAll(image, dark, light, frame, scale, words)
         patience.onFinished = { ActionEvent over -> say('Reading the picture …') } as EventHandler<ActionEvent>
     }
@@ -64,8 +62,8 @@ final class PictureView extends Region {
     void show(Image picture) {
         patience.stop()
         image.image = picture
-        image.visible = true
         words.visible = false
+        marks(true)
         requestLayout()
     }
 
@@ -79,28 +77,23 @@ final class PictureView extends Region {
     /** Say something instead of a picture, at once. */
     void say(String sentence) {
         patience.stop()
-        image.visible = false
+        marks(false)
         words.text = sentence
         words.visible = true
-    }
-
-    /** Take picture and words away. */
-    void clear() {
-        patience.stop()
-        image.image = null
-        words.visible = false
-        label(null)
-    }
-
-    /** Whether a picture is on display. */
-    boolean hasPicture() {
-        image.visible && image.image != null
     }
 
     /** Frame the picture in the colour of its label, null for none. */
     void label(Color colour) {
         frame.stroke = colour ?: Color.gray(0.5d, 0.5d)
         frame.strokeWidth = colour == null ? 1 : 6
+    }
+
+    /** The picture and what is drawn on it. */
+    private void marks(boolean visible) {
+        image.visible = visible
+        scale.visible = visible
+        dark.visible = visible && context > 1
+        light.visible = visible && context > 1
     }
 
     @Override

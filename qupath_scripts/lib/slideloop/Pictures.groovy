@@ -22,49 +22,15 @@ final class Pictures implements AutoCloseable {
     /** A picture that cannot be read is tried again when it is wanted after this long. */
     static final long TRY_AGAIN_MS = 5000
 
-    /** One picture: of which patch, how wide a field, how many pixels. */
-    static final class Wanted {
-        final Map patch
-        final double context
-        final int px
-        /** What tells this picture from others: the same place in the same size is the same one. */
-        final String key
-
-        Wanted(Map patch, double context, int px) {
-            this.patch = patch
-            this.context = context
-            this.px = px
-            StringBuilder place = new StringBuilder()
-            for (Object part : [patch.slide, patch.x, patch.y, patch.width, context, px]) {
-                place.append(part).append(' ')
-            }
-            key = place.toString()
-        }
-
-    }
-
-    /** What came of it: an image, or a sentence why there is none. */
-    static final class Found {
-        final Image image
-        final String problem
-        final long atMs
-
-        Found(Image image, String problem, long atMs) {
-            this.image = image
-            this.problem = problem
-            this.atMs = atMs
-        }
-    }
-
     private final Host host
     private final Executor ui
     private final long limitBytes
-    private final List<Consumer<Wanted>> listeners = []
+    private final List<Consumer<WantedPicture>> listeners = []
     private final List<Thread> readers = []
 
     // Below: only under the lock of this object.
-    private final LinkedHashMap<String, Found> kept = new LinkedHashMap<>(64, 0.75f, true)
-    private final Deque<Wanted> queue = new ArrayDeque<>()
+    private final LinkedHashMap<String, FoundPicture> kept = new LinkedHashMap<>(64, 0.75f, true)
+    private final Deque<WantedPicture> queue = new ArrayDeque<>()
     private final Set<String> needed = []
     private final Set<String> beingRead = []
     private long keptBytes
@@ -90,26 +56,26 @@ final class Pictures implements AutoCloseable {
     }
 
     /** Tell a listener, through the UI executor, of each picture that has come or failed. */
-    void onArrival(Consumer<Wanted> listener) {
+    void onArrival(Consumer<WantedPicture> listener) {
         listeners << listener
     }
 
     /** The picture or its problem if it is there, null if it is still to be read. */
-    synchronized Found get(Wanted wanted) {
+    synchronized FoundPicture get(WantedPicture wanted) {
         kept.get(wanted.key)
     }
 
     /** Read these, most urgent first, instead of what was wanted before. */
-    synchronized void want(Collection<Wanted> inOrder) {
+    synchronized void want(Collection<WantedPicture> inOrder) {
         long now = nowMs()
         queue.clear()
         needed.clear()
-        for (Wanted wanted : inOrder) {
+        for (WantedPicture wanted : inOrder) {
             String key = wanted.key
             if (!needed.add(key)) {
                 continue
             }
-            Found found = kept.get(key)
+            FoundPicture found = kept.get(key)
             if (found != null && found.image == null && now - found.atMs > TRY_AGAIN_MS) {
                 kept.remove(key)
                 found = null
@@ -123,7 +89,7 @@ final class Pictures implements AutoCloseable {
 
     /** Forget the pictures that could not be read: an image was opened, another try may succeed. */
     synchronized void forgetProblems() {
-        kept.values().removeIf { Found found -> found.image == null }
+        kept.values().removeIf { FoundPicture found -> found.image == null }
     }
 
     /** Stop reading; the threads end with the picture that they are at. */
@@ -135,23 +101,23 @@ final class Pictures implements AutoCloseable {
     }
 
     private void readOn() {
-        Wanted wanted
+        WantedPicture wanted
         while ((wanted = next()) != null) {
-            Found found = read(wanted)
+            FoundPicture found = read(wanted)
             keep(wanted.key, found)
-            Wanted arrived = wanted
+            WantedPicture arrived = wanted
             ui.execute { ->
-                for (Consumer<Wanted> listener : listeners) {
+                for (Consumer<WantedPicture> listener : listeners) {
                     listener.accept(arrived)
                 }
             }
         }
     }
 
-    private synchronized Wanted next() {
+    private synchronized WantedPicture next() {
         while (!closed) {
-            for (Iterator<Wanted> waiting = queue.iterator(); waiting.hasNext();) {
-                Wanted wanted = waiting.next()
+            for (Iterator<WantedPicture> waiting = queue.iterator(); waiting.hasNext();) {
+                WantedPicture wanted = waiting.next()
                 // One that another thread is at stays away from this one, and is not read twice.
                 waiting.remove()
                 if (beingRead.add(wanted.key)) {
@@ -163,33 +129,33 @@ final class Pictures implements AutoCloseable {
         null
     }
 
-    private Found read(Wanted wanted) {
+    private FoundPicture read(WantedPicture wanted) {
         try {
             BufferedImage picture = host.picture(wanted.patch, wanted.context, wanted.px)
             if (picture == null) {
-                return new Found(null, 'The image of this patch cannot be read.', nowMs())
+                return new FoundPicture(null, 'The image of this patch cannot be read.', nowMs())
             }
-            return new Found(image(picture), null, nowMs())
+            return new FoundPicture(image(picture), null, nowMs())
         } catch (Exception | LinkageError | OutOfMemoryError err) {
             // Whatever a reader of some format throws, the review goes on with the other patches.
             String why = err.message ?: err.class.simpleName
-            return new Found(null, "The image of this patch cannot be read: $why" as String, nowMs())
+            return new FoundPicture(null, "The image of this patch cannot be read: $why" as String, nowMs())
         }
     }
 
-    private synchronized void keep(String key, Found found) {
+    private synchronized void keep(String key, FoundPicture found) {
         beingRead.remove(key)
         if (closed) {
             return
         }
         kept.put(key, found)
         keptBytes = 0
-        for (Found each : kept.values()) {
+        for (FoundPicture each : kept.values()) {
             keptBytes += bytes(each)
         }
-        for (Iterator<Map.Entry<String, Found>> oldest = kept.entrySet().iterator();
+        for (Iterator<Map.Entry<String, FoundPicture>> oldest = kept.entrySet().iterator();
                 keptBytes > limitBytes && oldest.hasNext();) {
-            Map.Entry<String, Found> entry = oldest.next()
+            Map.Entry<String, FoundPicture> entry = oldest.next()
             if (!needed.contains(entry.key)) {
                 keptBytes -= bytes(entry.value)
                 oldest.remove()
@@ -197,7 +163,7 @@ final class Pictures implements AutoCloseable {
         }
     }
 
-    private static long bytes(Found found) {
+    private static long bytes(FoundPicture found) {
         found.image == null ? 0L : (long) (4 * found.image.width * found.image.height)
     }
 

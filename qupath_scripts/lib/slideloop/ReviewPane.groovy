@@ -69,7 +69,7 @@ final class ReviewPane extends StackPane {
         VBox.setVgrow(middle, Priority.ALWAYS)
         getChildren().addAll(new VBox(header, middle, strip, status), refused)
         setAlignment(refused, Pos.BOTTOM_RIGHT)
-        pictures.onArrival { Pictures.Wanted wanted -> arrived(wanted) }
+        pictures.onArrival { WantedPicture wanted -> arrived(wanted) }
     }
 
     /** Begin or cease to follow the review; a window that is not shown moves no viewer. */
@@ -192,7 +192,7 @@ final class ReviewPane extends StackPane {
         }
         onDisplay = patch.id as String
         gate.hidden()
-        List<Pictures.Wanted> scales = large(patch)
+        List<WantedPicture> scales = large(patch)
         for (int i = 0; i < scales.size(); i++) {
             if (!place(i, pictures.get(scales[i]))) {
                 patchPane.view(i).awaitAnother()
@@ -202,7 +202,7 @@ final class ReviewPane extends StackPane {
     }
 
     /** Put a picture, or the reason why there is none, on the screen. Returns false if it is to come. */
-    private boolean place(int scale, Pictures.Found found) {
+    private boolean place(int scale, FoundPicture found) {
         if (found == null) {
             return false
         }
@@ -217,14 +217,14 @@ final class ReviewPane extends StackPane {
         true
     }
 
-    private void arrived(Pictures.Wanted wanted) {
+    private void arrived(WantedPicture wanted) {
         if (!awake) {
             return
         }
         View view = review.view()
         Map patch = view.state == 'labelling' ? view.patch : null
         if (patch != null && patch.id == onDisplay) {
-            List<Pictures.Wanted> scales = large(patch)
+            List<WantedPicture> scales = large(patch)
             for (int i = 0; i < scales.size(); i++) {
                 if (scales[i].key == wanted.key) {
                     place(i, pictures.get(wanted))
@@ -239,8 +239,8 @@ final class ReviewPane extends StackPane {
     }
 
     /** What to read, most urgent first: this patch, the thumbnails, the patches to come. */
-    private List<Pictures.Wanted> wanted(View view, Map patch) {
-        List<Pictures.Wanted> wanted = []
+    private List<WantedPicture> wanted(View view, Map patch) {
+        List<WantedPicture> wanted = []
         if (patch != null) {
             wanted.addAll(large(patch))
         }
@@ -276,20 +276,20 @@ final class ReviewPane extends StackPane {
         open
     }
 
-    private List<Pictures.Wanted> large(Map patch) {
-        List<Pictures.Wanted> scales = []
+    private List<WantedPicture> large(Map patch) {
+        List<WantedPicture> scales = []
         for (Double context : PatchPane.CONTEXTS) {
             scales << wanted(patch, context, context == 1d ? LARGE_PX : WIDE_PX)
         }
         scales
     }
 
-    private Pictures.Wanted small(Map patch) {
+    private WantedPicture small(Map patch) {
         wanted(patch, 1d, SMALL_PX)
     }
 
-    private Pictures.Wanted wanted(Map patch, double context, int px) {
-        new Pictures.Wanted(patch, context, (int) Math.round(px * screenScale))
+    private WantedPicture wanted(Map patch, double context, int px) {
+        new WantedPicture(patch, context, (int) Math.round(px * screenScale))
     }
 
     private void sayWhatGoesOn(View view) {

@@ -117,7 +117,7 @@ final class ReviewWindow {
     }
 
     private void key(KeyEvent event) {
-        Keys.Command command = Keys.command(event)
+        KeyCommand command = Keys.command(event)
         if (event.eventType == KeyEvent.KEY_RELEASED) {
             gate.released(event.code.name())
         }
@@ -131,10 +131,10 @@ final class ReviewWindow {
         }
         boolean fresh = gate.pressed(event.code.name())
         switch (command) {
-            case Keys.Command.LEFT: pane.move(-1, 0); break
-            case Keys.Command.RIGHT: pane.move(1, 0); break
-            case Keys.Command.UP: pane.move(0, -1); break
-            case Keys.Command.DOWN: pane.move(0, 1); break
+            case KeyCommand.LEFT: pane.move(-1, 0); break
+            case KeyCommand.RIGHT: pane.move(1, 0); break
+            case KeyCommand.UP: pane.move(0, -1); break
+            case KeyCommand.DOWN: pane.move(0, 1); break
             default:
                 if (fresh) {
                     once(command, event)
@@ -143,11 +143,11 @@ final class ReviewWindow {
     }
 
     /** What a key that is held down must not do again. */
-    private void once(Keys.Command command, KeyEvent event) {
+    private void once(KeyCommand command, KeyEvent event) {
         switch (command) {
-            case Keys.Command.BACK: pane.back(); break
-            case Keys.Command.CLOSE: hide(); break
-            case Keys.Command.LABEL:
+            case KeyCommand.BACK: pane.back(); break
+            case KeyCommand.CLOSE: hide(); break
+            case KeyCommand.LABEL:
                 String answer = Keys.label(event, review.view().classes)
                 if (answer != null) {
                     pane.label(answer)

@@ -1,11 +1,9 @@
 package slideloop
 
 import groovy.transform.CompileStatic
-import groovy.transform.PackageScope
 
 /** What a review says to people of its changes: sentences, and the `about` of an entry. No state. */
 @CompileStatic
-@PackageScope
 final class Words {
 
     private static final List<String> PLACE = ['slide', 'x', 'y', 'width', 'height']

@@ -3,7 +3,7 @@ import slideloop.Host
 import slideloop.Json
 import slideloop.KeyGate
 import slideloop.Pictures
-import slideloop.Pictures.Wanted
+import slideloop.WantedPicture
 import slideloop.WindowWords
 
 import java.awt.image.BufferedImage
@@ -34,8 +34,8 @@ class Shelf implements Host {
 
 long now = 10_000
 def gate = { now = 10_000; new KeyGate({ now }) }
-def want = { id, px = 10 -> new Wanted([id: id, slide: 's', x: id.hashCode(), y: 0, width: 10], 1d, px) }
-def arrived = new LinkedBlockingQueue<Wanted>()
+def want = { id, px = 10 -> new WantedPicture([id: id, slide: 's', x: id.hashCode(), y: 0, width: 10], 1d, px) }
+def arrived = new LinkedBlockingQueue<WantedPicture>()
 def pictures = { host, limit = 1 << 20, threads = 1 ->
     arrived.clear()
     def made = new Pictures(host, { it.run() } as Executor, limit, threads)
