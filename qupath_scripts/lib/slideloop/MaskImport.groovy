@@ -1,0 +1,157 @@
+package slideloop
+
+import groovy.transform.CompileStatic
+import javafx.beans.property.IntegerProperty
+import qupath.lib.gui.QuPathGUI
+import qupath.lib.gui.prefs.PathPrefs
+import qupath.lib.images.ImageData
+import qupath.lib.objects.PathObject
+import qupath.lib.objects.hierarchy.PathObjectHierarchy
+import qupath.lib.projects.Project
+import qupath.lib.projects.ProjectImageEntry
+
+import java.awt.image.BufferedImage
+import java.util.function.Predicate
+
+/**
+ * Brings the mask of a study into an image as QuPath objects, in four steps: `fetch`, `plan`, `apply`,
+ * `save`. Between plan and apply the image's objects must not change, or it is planned again.
+ */
+@CompileStatic
+final class MaskImport {
+
+    /** What a mask can become: one object per connected part, twice, or a square for each patch. */
+    static final List<String> KINDS = ['detections', 'annotations', 'tiles'].asImmutable()
+
+    /** Objects that QuPath is handed at a time, so that its window stays alive. */
+    private static final int AT_ONCE = 10_000
+
+    private final Server server
+    private final Map<String, Object> study
+    private final String slideId
+    private final ImageData<BufferedImage> imageData
+    private final Predicate<PathObject> isTemporary
+
+    /**
+     * @param study as the server gives it
+     * @param slideId of the slide that the image shows
+     * @param imageData the image, as it was when the import was asked for
+     * @param isTemporary says which of the image's objects are patches of an open round: none of an import's business
+     */
+    MaskImport(Server server, Map<String, Object> study, String slideId, ImageData<BufferedImage> imageData,
+               Predicate<PathObject> isTemporary) {
+        this.server = server
+        this.study = study
+        this.slideId = slideId
+        this.imageData = imageData
+        this.isTemporary = isTemporary
+    }
+
+    /**
+     * Asks the server for the mask. Blocks: never on the JavaFX thread.
+     *
+     * @param kind one of KINDS
+     * @param classes of the study, those wanted; none: its positive class
+     * @param threshold patches of a lower probability are left out; null: none
+     * @throws Problem as Server.get; `not_trained` before two classes were labelled
+     */
+    List<MaskFeature> fetch(String kind, Collection<String> classes, Double threshold) {
+        List<String> query = ["slide=${Server.segment(slideId)}" as String, 'format=geojson', "as=${Server.segment(kind)}" as String]
+        classes.each { String it -> query << "classes=${Server.segment(it)}".toString() }
+        if (threshold != null) {
+            query << "threshold=${threshold}".toString()
+        }
+        Object found = server.get("/studies/${Server.segment(studyId())}/prediction?${query.join('&')}")
+        MaskFeature.all(studyId(), (Map) found)
+    }
+
+    /**
+     * Looks what an import of the mask would do. Changes nothing; takes some 5 us for each object of
+     * the image that an import made.
+     *
+     * @param discardEdits whether objects of earlier imports that were edited go too
+     */
+    ImportPlan plan(List<MaskFeature> features, boolean discardEdits) {
+        List<String> classes = (List<String>) study['classes']
+        List<ImportPlan.Held> held = imageData.hierarchy.getAllObjects(false)
+            .findAll { PathObject it -> !isTemporary.test(it) }
+            .collect { PathObject it -> SlideObjects.held(it, classes) }
+        new ImportPlan(studyId(), held, features, discardEdits)
+    }
+
+    /**
+     * Does it, as one step of QuPath's undo. From any thread, like any script of QuPath's.
+     *
+     * @param replace whether objects of earlier imports may be removed
+     * @throws Problem `already_imported` if there are any and they may not: nothing was changed then
+     */
+    void apply(ImportPlan plan, boolean replace) {
+        if (plan.replacing && !replace) {
+            int n = plan.untouched.size() + plan.edited.size()
+            throw new Problem('already_imported', 0, "The image has ${Words.count(n, 'object')} of this study already.",
+                'Import it as a replacement.', false)
+        }
+        PathObjectHierarchy hierarchy = imageData.hierarchy
+        List<PathObject> removed = (List<PathObject>) plan.removed()
+        List<PathObject> added = plan.added.collect { MaskFeature it -> SlideObjects.of(it) }
+        List<List<PathObject>> portions = added.collate(AT_ONCE)
+        int last = portions.size() - 1
+        if (removed) {
+            unrecorded(last >= 0) {
+                hierarchy.selectionModel.deselectObjects(removed)
+                // What the user drew inside an imported annotation is the user's.
+                hierarchy.removeObjects(removed, true)
+            }
+        }
+        portions.eachWithIndex { List<PathObject> portion, int i ->
+            unrecorded(i < last) { hierarchy.addObjects(portion) }
+        }
+    }
+
+    /**
+     * Saves the image's data with its project. Blocks: not on the JavaFX thread. Who edits objects in
+     * the meantime waits until it is done.
+     *
+     * @return whether there was a project to save it with
+     * @throws Problem `not_saved`
+     */
+    boolean save(Project<BufferedImage> project) {
+        ProjectImageEntry<BufferedImage> entry = project?.getEntry(imageData)
+        if (entry == null) {
+            return false
+        }
+        try {
+            // A change in the middle would break the writing off, and leave half a file.
+            synchronized (imageData.hierarchy) {
+                entry.saveImageData(imageData)
+            }
+            project.syncChanges()
+        } catch (IOException err) {
+            Problem problem = new Problem('not_saved', 0, "The mask is in the image, but the project cannot be written: ${err.message ?: err}.",
+                'Look whether its disk is full or write-protected, then save with Ctrl+S.', false)
+            problem.initCause(err)
+            throw problem
+        }
+        true
+    }
+
+    private String studyId() {
+        (String) study['id']
+    }
+
+    /** Several changes are one step of the undo: all but the last go unrecorded. */
+    private static void unrecorded(boolean isUnrecorded, Runnable change) {
+        if (!isUnrecorded || QuPathGUI.instance == null) {
+            change.run()
+            return
+        }
+        IntegerProperty size = PathPrefs.maxUndoHierarchySizeProperty()
+        int before = size.get()
+        size.set(0)
+        try {
+            change.run()
+        } finally {
+            size.set(before)
+        }
+    }
+}
