@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from tests.groovy.driven import Driven
 from tests.groovy.jvm import (
     GROOVY_VERSIONS,
     LIB,
@@ -16,6 +20,15 @@ from tests.groovy.jvm import (
     fetch_jars,
     find_java,
 )
+from tests.groovy.served import Served
+from tests.integration.kill_nine import places
+from tests.services import quick_settings
+
+from slideloop.evaluation.generated import Scene
+from slideloop.studies.service import open_service
+
+CLASSES = ("Tumör Ⅱ", "腫瘍なし")
+"""Names as other alphabets have them; the first is what the query shows."""
 
 
 def lacking(what: object) -> NoReturn:
@@ -23,6 +36,9 @@ def lacking(what: object) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"The Groovy tests cannot run: {what}")
     pytest.skip(f"Groovy: {what}")
+
+
+# Groovy ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session", params=GROOVY_VERSIONS)
@@ -53,3 +69,87 @@ def groovy(bare_groovy: Groovy, compiled: str) -> Groovy:
     if compiled:
         pytest.fail("The library does not compile; see test_compiling.")
     return bare_groovy
+
+
+# Studies to review -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with an indexed slide, and the making of studies on it."""
+
+    served: Served
+    slide: str
+    rectangles: list[tuple[int, int, int, int]]
+    """Of the size of a patch, on tumour."""
+
+    def study(self, *, rounds: int = 2, k: int = 3, query: bool = True, **settings: Any) -> str:
+        """Make a study; with a query, unless told otherwise, and its first round."""
+        body = {"strategy": "random", "engine": "linear", "event_id": str(uuid.uuid4())}
+        body |= {"name": "Größe – 检查", "mode": "classes", "classes": list(CLASSES)}
+        body |= {"slides": [self.slide], "rounds": rounds, "k": k, **settings}
+        study = self.served.api("POST", "/studies", **body)["id"]
+        if query:
+            self.query(study)
+        return study
+
+    def query(self, study: str, number: int = 0) -> None:
+        """Start a session on the tumour and wait for its first round."""
+        self.served.api.query(study, self.slide, self.rectangles[number], CLASSES[0])
+        found = self.served.api("GET", f"/studies/{study}/round?wait=30")
+        assert found["state"] == "labelling", found
+
+
+@pytest.fixture(scope="session")
+def indexed_site(tmp_path_factory: pytest.TempPathFactory, small_slides: Path) -> Iterator[Site]:
+    """A server over `small.tif`, indexed once for all."""
+    service = open_service(quick_settings(tmp_path_factory.mktemp("groovy-workspace")))
+    served = Served(service, small_slides)
+    served.start()
+    opened = served.api("POST", "/slides", path=str(small_slides / "small.tif"))
+    job = served.api("GET", f"/jobs/{opened['job']['id']}?wait=60")
+    assert job["state"] == "done", job
+    yield Site(served, opened["slide"]["id"], places(Scene(0, 1536, 1024))["Tumor"])
+    served.stop()
+    service.close()
+
+
+@pytest.fixture
+def site(indexed_site: Site) -> Iterator[Site]:
+    """The server, running without a token; tests may stop it and start it otherwise."""
+    indexed_site.served.start()
+    yield indexed_site
+    indexed_site.served.start()
+
+
+# Reviews ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def jvm(groovy: Groovy) -> Iterator[Driven]:
+    """A JVM for all tests of a version that do not kill theirs."""
+    driven = Driven(groovy)
+    yield driven
+    driven.close()
+
+
+@pytest.fixture
+def start_jvm(groovy: Groovy) -> Iterator[Callable[..., Driven]]:
+    """Starts JVMs that end with the test."""
+    started: list[Driven] = []
+
+    def start(**options: Any) -> Driven:
+        started.append(Driven(groovy, **options))
+        return started[-1]
+
+    yield start
+    for driven in started:
+        driven.kill()
+
+
+@pytest.fixture
+def review(jvm: Driven, site: Site, tmp_path: Path) -> Iterator[Driven]:
+    """A review without a study, its outbox in `tmp_path / "outbox"`, connected to the server."""
+    jvm.connect(site.served.url, tmp_path / "outbox")
+    yield jvm
+    jvm.do("end")

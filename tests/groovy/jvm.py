@@ -148,8 +148,21 @@ class Groovy:
         path = os.pathsep.join([f"{self.jars}/*", *map(str, classpath)])
         return [self.java, *_QUICK, *options, "-cp", path, "groovy.ui.GroovyMain"]
 
-    def start(self, program: str, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        """Start a program of `programs/` with our compiled library; text in and out."""
-        command = [*self.command(self.classes), str(PROGRAMS / f"{program}.groovy")]
+    def start(
+        self, program: str, *arguments: Any, from_source: bool = False, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start a program of `programs/` with our library; text in UTF-8 in and out.
+
+        Parameters
+        ----------
+        program : str
+        *arguments
+        from_source : bool
+            Let Groovy compile the library when it is loaded, as in QuPath.
+        **options
+            Of Popen.
+        """
+        command = [*self.command(LIB if from_source else self.classes)]
+        command += [str(PROGRAMS / f"{program}.groovy"), *map(str, arguments)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-        return subprocess.Popen([*command, *map(str, arguments)], **{**pipes, **options})
+        return subprocess.Popen(command, **{**pipes, **options})

@@ -1,0 +1,310 @@
+package slideloop
+
+import groovy.transform.CompileStatic
+import javafx.application.Platform
+import javafx.css.PseudoClass
+import javafx.geometry.Pos
+import javafx.scene.layout.HBox
+import javafx.scene.layout.Priority
+import javafx.scene.layout.StackPane
+import javafx.scene.layout.VBox
+import javafx.scene.paint.Color
+import javafx.stage.Screen
+
+import java.util.concurrent.Executor
+
+/**
+ * The content of the review window: shows the review's view, and turns clicks and commands into
+ * calls of the review. A label is taken only for the patch whose picture has been seen (`KeyGate`).
+ * UI thread only.
+ */
+@CompileStatic
+final class ReviewPane extends StackPane {
+
+    private static final PseudoClass IDLE = PseudoClass.getPseudoClass('idle')
+    private static final int LARGE_PX = 720
+    private static final int WIDE_PX = 400
+    private static final int SMALL_PX = 104
+    /** How many of the patches to come are read at all scales before they are needed. */
+    private static final int AHEAD = 4
+
+    private final Review review
+    private final Host host
+    private final Pictures pictures
+    private final KeyGate gate
+    private final double screenScale = Screen.primary.outputScaleX
+
+    private final HeaderLine header = new HeaderLine()
+    private final PatchPane patchPane = new PatchPane()
+    private final ClassLegend legend
+    private final ThumbnailStrip strip
+    private final StatusLine status
+    private final RefusedPanel refused
+
+    /** Id of the patch on display; null while there is none to be judged. */
+    private String onDisplay
+    private boolean awake
+    private boolean isListening
+    private boolean hasFocus
+
+    /** @param gate decides which keys and clicks may label */
+    ReviewPane(Review review, Host host, KeyGate gate) {
+        this.review = review
+        this.host = host
+        this.gate = gate
+        pictures = new Pictures(host, { Runnable task -> Platform.runLater(task) } as Executor)
+        legend = new ClassLegend({ String answer -> labelByClick(answer) }, { back() })
+        strip = new ThumbnailStrip({ Map patch -> select(patch) })
+        refused = new RefusedPanel({ String id -> review.retry(id) }, { String id -> review.drop(id) })
+        status = new StatusLine({ refused.visible = !refused.visible })
+        getStyleClass().add('slideloop-review')
+
+        legend.prefWidth = 230
+        legend.minWidth = 230
+        legend.maxWidth = 380
+        HBox.setHgrow(legend, Priority.ALWAYS)
+        HBox middle = new HBox(patchPane, legend)
+        middle.alignment = Pos.CENTER
+        middle.styleClass.add('middle')
+        VBox.setVgrow(middle, Priority.ALWAYS)
+        getChildren().addAll(new VBox(header, middle, strip, status), refused)
+        setAlignment(refused, Pos.BOTTOM_RIGHT)
+        pictures.onArrival { Pictures.Wanted wanted -> arrived(wanted) }
+    }
+
+    /** Begin or cease to follow the review; a window that is not shown moves no viewer. */
+    void setAwake(boolean awake) {
+        if (awake && !isListening) {
+            isListening = true
+            review.onChange { refresh() }
+        }
+        this.awake = awake
+        onDisplay = null
+        gate.hidden()
+        refresh()
+    }
+
+    /** Keys reach this window, or do not; which is shown. */
+    void showFocus(boolean focused) {
+        hasFocus = focused
+        legend.pseudoClassStateChanged(IDLE, !focused)
+        refresh()
+    }
+
+    /** Another image is on display in the program around: names and pictures may have changed. */
+    void imagesChanged() {
+        pictures.forgetProblems()
+        onDisplay = null
+        refresh()
+    }
+
+    /** Read no more pictures. */
+    void dispose() {
+        awake = false
+        pictures.close()
+    }
+
+    /** Give the current patch a label, unless its picture has not been seen yet. */
+    void label(String answer) {
+        if (gate.mayLabel()) {
+            labelNow(answer)
+        }
+    }
+
+    private void labelByClick(String answer) {
+        if (gate.mayLabelByClick()) {
+            labelNow(answer)
+        }
+    }
+
+    private void labelNow(String answer) {
+        View view = review.view()
+        // The review may be ahead of the screen by an event: what counts is the patch that was seen.
+        if (view.state == 'labelling' && onDisplay != null && view.patch?.id == onDisplay) {
+            legend.flash(answer)
+            review.label(answer)
+        }
+        refresh()
+    }
+
+    /** Take back the last label. */
+    void back() {
+        review.back()
+        refresh()
+    }
+
+    /** Go to a neighbour: `columns` to the right, `rows` down. */
+    void move(int columns, int rows) {
+        review.move(columns + rows * strip.columns())
+        refresh()
+    }
+
+    private void select(Map patch) {
+        review.select(patch.id as String)
+        refresh()
+    }
+
+    private void refresh() {
+        if (!awake) {
+            return
+        }
+        View view = review.view()
+        String queryClass = (view.round?.query as Map)?.label as String
+        Map patch = view.state == 'labelling' ? view.patch : null
+        header.show(view, queryClass == null ? null : colour(queryClass))
+        legend.hold(view.classes) { String name -> colour(name) }
+        legend.show(patch == null ? null : view.labels[patch.id as String], numbers(view))
+        showThumbnails(view, queryClass, patch)
+        sayWhatGoesOn(view)
+        status.count(view.waiting, view.refused.size(), !view.labels.isEmpty())
+        refused.show(view.refused as List<Map>)
+        pictures.want(wanted(view, patch))
+        showPatch(view, patch)
+    }
+
+    private void showThumbnails(View view, String queryClass, Map current) {
+        int places = (view.study?.k ?: 0) as int
+        List<Thumbnail> thumbnails = strip.hold(view.patches.size(), places)
+        thumbnails.eachWithIndex { Thumbnail thumbnail, int i ->
+            Map patch = view.patches[i]
+            String id = patch.id as String, label = view.labels[id]
+            thumbnail.show(patch, queryClass, label, label == null ? null : colour(label), view.saved[id],
+                id == current?.id)
+            thumbnail.picture(pictures.get(small(patch))?.image)
+        }
+    }
+
+    private void showPatch(View view, Map patch) {
+        String label = patch == null ? null : view.labels[patch.id as String]
+        patchPane.label(label == null ? null : colour(label))
+        if (patch == null) {
+            gate.hidden()
+            onDisplay = null
+            return
+        }
+        if (patch.id == onDisplay) {
+            return
+        }
+        onDisplay = patch.id as String
+        gate.hidden()
+        List<Pictures.Wanted> scales = large(patch)
+        scales.eachWithIndex { Pictures.Wanted wanted, int i ->
+            if (!place(i, pictures.get(wanted))) {
+                patchPane.view(i).awaitAnother()
+            }
+        }
+        header.otherImage(host.centre(patch) ? null : host.otherImage(patch.slide as String))
+    }
+
+    /** Put a picture, or the reason why there is none, on the screen. Returns false if it is to come. */
+    private boolean place(int scale, Pictures.Found found) {
+        if (found == null) {
+            return false
+        }
+        if (found.image != null) {
+            patchPane.view(scale).show(found.image)
+        } else {
+            patchPane.view(scale).say(found.problem)
+        }
+        if (scale == 0) {
+            gate.shown()
+        }
+        true
+    }
+
+    private void arrived(Pictures.Wanted wanted) {
+        if (!awake) {
+            return
+        }
+        View view = review.view()
+        Map patch = view.state == 'labelling' ? view.patch : null
+        if (patch != null && patch.id == onDisplay) {
+            int scale = large(patch).findIndexOf { it.key() == wanted.key() }
+            if (scale >= 0) {
+                place(scale, pictures.get(wanted))
+            }
+        }
+        for (Thumbnail thumbnail : strip.hold(view.patches.size(), (view.study?.k ?: 0) as int)) {
+            if (thumbnail.patch != null && small(thumbnail.patch).key() == wanted.key()) {
+                thumbnail.picture(pictures.get(wanted)?.image)
+            }
+        }
+    }
+
+    /** What to read, most urgent first: this patch, the thumbnails, the patches to come. */
+    private List<Pictures.Wanted> wanted(View view, Map patch) {
+        List<Pictures.Wanted> wanted = []
+        if (patch != null) {
+            wanted.addAll(large(patch))
+        }
+        wanted.addAll(view.patches.collect { small(it) })
+        List<Map> after = view.patches.drop(view.position + 1) + view.patches.take(view.position)
+        List<Map> open = after.findAll { !view.labels.containsKey(it.id as String) } as List<Map>
+        open.take(AHEAD).each { wanted.addAll(large(it)) }
+        wanted.addAll(view.next.collect { small(it) })
+        view.next.take(AHEAD).each { wanted.addAll(large(it)) }
+        open.drop(AHEAD).each { wanted << large(it).first() }
+        wanted
+    }
+
+    private List<Pictures.Wanted> large(Map patch) {
+        PatchPane.CONTEXTS.collect { wanted(patch, it, it == 1d ? LARGE_PX : WIDE_PX) }
+    }
+
+    private Pictures.Wanted small(Map patch) {
+        wanted(patch, 1d, SMALL_PX)
+    }
+
+    private Pictures.Wanted wanted(Map patch, double context, int px) {
+        new Pictures.Wanted(patch, context, (int) Math.round(px * screenScale))
+    }
+
+    private void sayWhatGoesOn(View view) {
+        switch (view.state) {
+            case 'labelling':
+                patchPane.sayNothing()
+                break
+            case 'closed':
+                patchPane.say('No study is open', 'Open one from the menu, or query with a rectangle.', null, true)
+                break
+            case 'loading':
+                patchPane.say('Opening the study …', '', -1d, false)
+                break
+            case 'indexing':
+                patchPane.say('Looking at the slide …',
+                    'The first patches come as soon as enough of the slide has been looked at.', view.progress, true)
+                break
+            case 'training':
+                patchPane.say('Learning from your labels …',
+                    'The next patches come by themselves. Backspace takes back the last label.', view.progress, false)
+                break
+            case 'session_over':
+                patchPane.say('This session is over',
+                    'Close this window (Esc), look at the prediction, and query with another rectangle. ' +
+                        'Backspace takes back the last label.', null, true)
+                break
+            case 'exhausted':
+                patchPane.say('Every patch has been shown',
+                    'Nothing is left to label in these slides. Backspace takes back the last label.', null, true)
+                break
+            default:
+                patchPane.say('The study cannot be shown', view.problem?.message ?: '', null, true)
+        }
+        status.say(Words.status(view, hasFocus), view.problem != null)
+    }
+
+    private static Map<String, ?> numbers(View view) {
+        (view.study?.n_labels ?: [:]) as Map<String, ?>
+    }
+
+    private Color colour(String answer) {
+        if (answer == Words.UNSURE) {
+            return Color.rgb(150, 150, 150)
+        }
+        if (answer == Words.EXCLUDE) {
+            return Color.rgb(70, 70, 70)
+        }
+        int rgb = host.colour(answer)
+        Color.rgb((rgb >> 16) & 0xff, (rgb >> 8) & 0xff, rgb & 0xff)
+    }
+}

@@ -1,0 +1,88 @@
+// A review without a window: does what the lines of stdin say, and prints every view.
+// A command is {"do": name, ..}; its answer {"done": name, "ms": .., "found": .., "problem": ..}.
+import slideloop.Json
+import slideloop.Outbox
+import slideloop.Problem
+import slideloop.Review
+import slideloop.Server
+
+import java.nio.file.Path
+import java.util.concurrent.Executors
+
+class Driver {
+    final ui = Executors.newSingleThreadExecutor { work -> new Thread(work, 'ui').tap { daemon = true } }
+    final out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, 'UTF-8')
+    volatile String token
+    Server server
+    Outbox outbox
+    Review review
+
+    synchronized void say(Map line) {
+        out.println(Json.write(line))
+    }
+
+    def connect(Map line) {
+        token = line.token
+        server = new Server(line.url, { token })
+        outbox = new Outbox(Path.of(line.folder), server)
+        outbox.onEvent { say(event: it.kind, id: it.entry?.event_id, problem: it.problem?.toMap()) }
+        review = new Review(server, outbox, ui)
+        review.onChange { tell() }
+        outbox.nSetAside()
+    }
+
+    void tell() {
+        def view = review.view()
+        say(view: [
+            study: view.study?.name, round_id: view.round?.round_id, round: view.round?.round, session: view.round?.session,
+            patches: view.patches*.id, patch: view.patch?.id, state: view.state, position: view.position,
+            labels: view.labels, saved: view.saved, progress: view.progress, note: view.note,
+            problem: view.problem?.toMap(), waiting: view.waiting, classes: view.classes, next: view.next*.id,
+            n_labels: view.study?.n_labels,
+            refused: view.refused.collect { [id: it.event_id, code: it.problem.code, text: it.about?.text, time: it.time] },
+        ])
+    }
+
+    def end() {
+        review?.dispose()
+        outbox?.close()
+    }
+
+    def run(Map line) {
+        switch (line.do) {
+            case 'connect': return connect(line)
+            case 'end': return end()
+            case 'token': token = line.token; return outbox.poke()
+            case 'append': return outbox.append(line.entry).event_id
+            case 'get': return server.get(line.path)
+            case 'json': return Json.write(Json.read(line.text))
+            case 'folder': return Outbox.folderFor(Path.of(line.base), new Server(line.url, { token })).toString()
+            case 'text': return server.toString()
+            case 'flush': return outbox.flush(5000)
+            case 'waiting': return outbox.waiting()*.event_id
+        }
+        // What a window calls, in its thread.
+        ui.submit { review."${line.do}"(*(line.given ?: [])) }.get()
+    }
+
+    void listen() {
+        System.in.eachLine('UTF-8') { text ->
+            def line = Json.read(text)
+            def start = System.nanoTime()
+            def answer = [done: line.do]
+            try {
+                answer.found = run(line)
+            } catch (Problem problem) {
+                answer.problem = problem.toMap() + [message: problem.message]
+            } catch (Throwable fault) {
+                fault.printStackTrace()
+                answer.problem = [code: 'fault', message: fault.toString()]
+            }
+            answer.ms = (System.nanoTime() - start) / 1e6d
+            say(answer)
+        }
+    }
+}
+
+new Driver().listen()
+System.exit(0)
