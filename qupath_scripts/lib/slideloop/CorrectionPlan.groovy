@@ -105,7 +105,7 @@ final class CorrectionPlan {
         SentRegions.Sent last = sent.lastOf(slideId, drawn.id)
         boolean isSame = last?.isSame(drawn.label, geometry)
         BitSet patches = geometry == null ? new BitSet() : cover.patches(drawn.area)
-        String state = patches.isEmpty() ? 'nothing' : !isSame ? 'new' : last.undone ? 'taken back' : 'sent'
+        String state = patches.isEmpty() ? 'nothing' : !isSame ? 'new' : last.isUndone ? 'taken back' : 'sent'
         new Correction(drawn, geometry, sent.nextOf(slideId, drawn.id), patches, state)
     }
 

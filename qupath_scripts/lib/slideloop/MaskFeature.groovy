@@ -25,7 +25,8 @@ final class MaskFeature {
 
     private MaskFeature(String studyId, Map<?, ?> feature) {
         this.studyId = studyId
-        Map properties = (Map) feature['properties']
+        // Not by index: Groovy 5 takes "properties" of a map for those of the Java object.
+        Map properties = (Map) feature.get('properties')
         Map classification = (Map) properties['classification']
         List<Number> colour = (List<Number>) classification['color']
         id = UUID.fromString((String) feature['id'])

@@ -52,8 +52,11 @@ final class Prediction {
 
     /** How many patches are of a class. */
     int count(String className) {
-        int index = classes.indexOf(className)
-        label.count { int it -> it == index } as int
+        int index = classes.indexOf(className), found = 0
+        for (int it : label) {
+            found += it == index ? 1 : 0
+        }
+        found
     }
 
     /** Mean probability of the patches of a class that the expert did not label; NaN if there are none. */

@@ -81,6 +81,7 @@ final class SlideObjects {
             Coordinate[] open = Arrays.copyOf(corners, corners.length - 1)
             return ROIs.createPolygonROI(open*.x as double[], open*.y as double[], plane)
         }
-        GeometryTools.geometryToROI(outline, plane)
+        // QuPath warns of geometries of another precision than its own.
+        GeometryTools.geometryToROI(GeometryTools.defaultFactory.createGeometry(outline), plane)
     }
 }

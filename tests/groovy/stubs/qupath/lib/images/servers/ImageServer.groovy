@@ -1,0 +1,6 @@
+package qupath.lib.images.servers
+
+interface ImageServer<T> {
+    String getPath()
+    PixelCalibration getPixelCalibration()
+}

@@ -1,0 +1,7 @@
+package qupath.lib.images.servers
+
+class PixelCalibration {
+    boolean hasPixelSizeMicrons() { throw new UnsupportedOperationException() }
+    double getPixelWidthMicrons() { throw new UnsupportedOperationException() }
+    double getPixelHeightMicrons() { throw new UnsupportedOperationException() }
+}

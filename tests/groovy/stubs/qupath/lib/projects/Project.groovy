@@ -1,0 +1,8 @@
+package qupath.lib.projects
+
+import qupath.lib.images.ImageData
+
+interface Project<T> {
+    ProjectImageEntry<T> getEntry(ImageData<T> imageData)
+    void syncChanges() throws IOException
+}
