@@ -37,6 +37,7 @@ final class App {
     final SlideImages images
     final QuPathHost host
     final Temporary temporary
+    final PredictionView prediction
 
     /** The connection; null until `connect` is done, or while it is not possible (`trouble`). */
     Connection connection
@@ -72,6 +73,7 @@ final class App {
         images = new SlideImages(gui)
         host = new QuPathHost(images)
         temporary = new Temporary(gui, images)
+        prediction = new PredictionView(this)
         imageEar = { observed, ImageData<BufferedImage> old, ImageData<BufferedImage> now -> imageChanged(old) } as ChangeListener<ImageData<BufferedImage>>
         // A filter: before QuPath itself is asked, and with it the user about saving.
         closeEar = { WindowEvent event ->
@@ -207,6 +209,7 @@ final class App {
         stage.removeEventFilter(WindowEvent.WINDOW_CLOSE_REQUEST, closeEar)
         stage.removeEventFilter(KeyEvent.KEY_PRESSED, saveEar)
         temporary.dispose()
+        prediction.hide()
         Outbox old = leave()
         background('slideloop-close') {
             old?.close()
@@ -304,6 +307,7 @@ final class App {
                 Platform.runLater {
                     window?.imagesChanged()
                     temporary.sync()
+                    changed()
                 }
             }
         }

@@ -115,10 +115,17 @@ final class Corrections {
         classes.any { String it -> held.id == ObjectId.of(studyId, it, held.x, held.y) }
     }
 
-    private static boolean isQuery(ROI roi, Map query) {
-        List<Double> drawn = [roi.boundsX, roi.boundsY, roi.boundsWidth, roi.boundsHeight]
-        List<Object> sent = [query['x'], query['y'], query['width'], query['height']]
+    /** Whether an object's bounds are what was sent as a query: cut off at the image's edges. */
+    private boolean isQuery(ROI roi, Map query) {
+        List<Double> drawn = within(roi.boundsX, roi.boundsWidth, imageData.server.width) +
+            within(roi.boundsY, roi.boundsHeight, imageData.server.height)
+        List<Object> sent = [query['x'], query['width'], query['y'], query['height']]
         (0..3).every { int i -> Math.abs(drawn[i] - ((Number) sent[i]).doubleValue()) < SAME_PX }
+    }
+
+    private static List<Double> within(double start, double length, int size) {
+        double from = Math.max(0d, start), to = Math.min(size as double, start + length)
+        [from, (double) (to - from)]
     }
 
     private Cover cover() {

@@ -14,8 +14,8 @@ import java.awt.image.BufferedImage
 import java.util.function.Predicate
 
 /**
- * Brings the mask of a study into an image as QuPath objects, in four steps: `fetch`, `plan`, `apply`,
- * `save`. Between plan and apply the image's objects must not change, or it is planned again.
+ * Brings the mask of a study into an image as QuPath objects: `fetch`, `plan`, run the `steps`, `save`.
+ * Between plan and the last step the image's objects must not change, or it is planned again.
  */
 @CompileStatic
 final class MaskImport {
@@ -80,12 +80,13 @@ final class MaskImport {
     }
 
     /**
-     * Does it, as one step of QuPath's undo. From any thread, like any script of QuPath's.
+     * Returns what is to be done in turn, each within some ten ms: in the JavaFX thread where QuPath has
+     * windows. All together are one step of its undo. The objects are made here, in any thread.
      *
      * @param replace whether objects of earlier imports may be removed
-     * @throws Problem `already_imported` if there are any and they may not: nothing was changed then
+     * @throws Problem `already_imported` if there are any and they may not
      */
-    void apply(ImportPlan plan, boolean replace) {
+    List<Runnable> steps(ImportPlan plan, boolean replace) {
         if (plan.replacing && !replace) {
             int n = plan.untouched.size() + plan.edited.size()
             throw new Problem('already_imported', 0, "The image has ${Words.count(n, 'object')} of this study already.",
@@ -93,19 +94,18 @@ final class MaskImport {
         }
         PathObjectHierarchy hierarchy = imageData.hierarchy
         List<PathObject> removed = (List<PathObject>) plan.removed()
-        List<PathObject> added = plan.added.collect { MaskFeature it -> SlideObjects.of(it) }
-        List<List<PathObject>> portions = added.collate(AT_ONCE)
-        int last = portions.size() - 1
+        List<List<PathObject>> portions = plan.added.collect { MaskFeature it -> SlideObjects.of(it) }.collate(AT_ONCE)
+        List<Runnable> changes = []
         if (removed) {
-            unrecorded(last >= 0) {
+            changes << ({
                 hierarchy.selectionModel.deselectObjects(removed)
                 // What the user drew inside an imported annotation is the user's.
                 hierarchy.removeObjects(removed, true)
-            }
+            } as Runnable)
         }
-        portions.eachWithIndex { List<PathObject> portion, int i ->
-            unrecorded(i < last) { hierarchy.addObjects(portion) }
-        }
+        portions.each { List<PathObject> portion -> changes << ({ hierarchy.addObjects(portion) } as Runnable) }
+        int last = changes.size() - 1
+        (0..<changes.size()).collect { int i -> { -> i < last ? unrecorded(changes[i]) : changes[i].run() } as Runnable }
     }
 
     /**
@@ -140,8 +140,8 @@ final class MaskImport {
     }
 
     /** Several changes are one step of the undo: all but the last go unrecorded. */
-    private static void unrecorded(boolean isUnrecorded, Runnable change) {
-        if (!isUnrecorded || QuPathGUI.instance == null) {
+    private static void unrecorded(Runnable change) {
+        if (QuPathGUI.instance == null) {
             change.run()
             return
         }

@@ -132,6 +132,17 @@ final class Temporary {
         resuming.playFromStart()
     }
 
+    /** Take all away until `release`: while a save of ours is under way. */
+    void hold() {
+        suspend()
+        resuming.stop()
+    }
+
+    /** Bring back what the round wants, after `hold`. */
+    void release() {
+        resuming.playFromStart()
+    }
+
     /** Take all away for good. */
     void dispose() {
         suspend()
