@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ def compiled(bare_groovy: Groovy, tmp_path_factory: pytest.TempPathFactory) -> s
     complaints = ""
     if any(STUBS.rglob("*.groovy")):
         complaints = bare_groovy.compile(stubs, "plain", "", STUBS)
+    for style in LIB.rglob("*.css"):
+        beside = bare_groovy.classes / style.relative_to(LIB)
+        beside.parent.mkdir(exist_ok=True)
+        shutil.copyfile(style, beside)
     return complaints or bare_groovy.compile(bare_groovy.classes, "typed", str(stubs), LIB)
 
 

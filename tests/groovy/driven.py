@@ -32,12 +32,16 @@ class Driven:
     Parameters
     ----------
     groovy : Groovy
-    from_source : bool
-        Whether the library is compiled when it is loaded, as in QuPath.
+    program : str
+        Of `programs/`; another one may show more.
+    *given
+        Its arguments.
+    **options
+        Of `Groovy.start`.
     """
 
-    def __init__(self, groovy: Groovy, *, from_source: bool = False) -> None:
-        self._child: subprocess.Popen[str] = groovy.start("driver", from_source=from_source)
+    def __init__(self, groovy: Groovy, program: str = "driver", *given: Any, **options: Any) -> None:
+        self._child: subprocess.Popen[str] = groovy.start(program, *given, **options)
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._news = threading.Condition()
         self.views: list[View] = []
@@ -53,11 +57,11 @@ class Driven:
         """The newest view."""
         return self.views[-1]
 
-    def connect(self, url: str, folder: Path, token: str | None = None) -> int:
+    def connect(self, url: str, folder: Path, token: str | None = None, **settings: Any) -> int:
         """Make server, outbox and review; return how many lines were set aside."""
         self.views.clear()
         self.events.clear()
-        return self.do("connect", url=url, folder=str(folder), token=token)
+        return self.do("connect", url=url, folder=str(folder), token=token, **settings)
 
     def open(self, study: str, **expected: Any) -> View:
         """Open a study and wait for its round."""

@@ -12,9 +12,6 @@ from tests.groovy.driven import Driven
 from tests.groovy.jvm import Groovy
 from tests.groovy.screen import Screen
 
-SEEN_S = 0.35
-"""After this long a patch that is on the screen takes keys and clicks."""
-
 
 class Windowed(Driven):
     """One JVM with a review window.
@@ -54,18 +51,28 @@ class Windowed(Driven):
         return self.see(lambda seen: any(words in text for text in seen["texts"]), timeout_s)
 
     def look(self) -> None:
-        """Look at the patch as long as somebody must before keys count."""
-        time.sleep(SEEN_S)
+        """Look at the patch as long as somebody must before keys and clicks count."""
+        self.see(lambda seen: seen["is_seen"])
 
     def press(self, *keys: str) -> None:
         """Press keys, looking at each patch before."""
         for key in keys:
             self.look()
-            self.screen.press(key)
+            self.press_at_once(key)
+
+    def press_at_once(self, *keys: str, delay_ms: int = 12) -> None:
+        """Press keys, and wait until they have arrived."""
+        n = len(self.do("seen")["presses"])
+        self.screen.press(*keys, delay_ms=delay_ms)
+        n_strokes = len(keys) + sum("+" in key for key in keys)  # Ctrl is a key too
+        self.see(lambda seen: len(seen["presses"]) == n + n_strokes)
 
     def click(self, what: str, times: int = 1, **which: Any) -> None:
-        """Click on a thumbnail, a row of the legend, or a button."""
-        self.screen.click(self.do(what, **which), times)
+        """Click on a thumbnail, a row of the legend, or a button, and wait until it has arrived."""
+        place = self.do(what, **which)
+        n = self.do("seen")["n_clicks"]
+        self.screen.click(place, times)
+        self.see(lambda seen: seen["n_clicks"] == n + times)
 
     def picture(self, scale: int, folder: Path) -> Image.Image:
         """Return one of the three pictures as it is on the screen."""

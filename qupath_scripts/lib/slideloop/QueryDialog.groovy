@@ -113,7 +113,7 @@ final class QueryDialog {
 
     private void classChosen() {
         if (getStudy() == null && className.value != null) {
-            form.choose(className.value)
+            form.seek(className.value)
         }
         check()
     }

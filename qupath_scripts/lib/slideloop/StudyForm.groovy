@@ -95,12 +95,18 @@ final class StudyForm extends GridPane {
         names.findAll { String it -> chosen[it].get() } as List<String>
     }
 
-    /** Choose one class more, such as that of the query. */
+    /** Choose one class more. */
     void choose(String className) {
         add(className, true)
         chosen[className].set(true)
         classes.refresh()
         showPositive()
+    }
+
+    /** Choose the class of the query, which is what is sought unless another is said to be. */
+    void seek(String className) {
+        choose(className)
+        positive.value = className
     }
 
     /** Why no study can be made of this; null if it can. */
@@ -172,6 +178,7 @@ final class StudyForm extends GridPane {
 
     private void lookLikeClasses() {
         classes.prefHeight = LIST_HEIGHT
+        classes.minHeight = LIST_HEIGHT
         classes.cellFactory = { ListView<String> list -> new ClassCell() }
     }
 

@@ -69,8 +69,10 @@ final class Words {
         if (round == null || round.session == null) {
             return ''
         }
+        int session = 1 + ((List<Map>) view.study?.sessions ?: []).findIndexOf { Map it -> it.id == round.session }
+        String start = session > 0 ? "Session $session · round" : 'Round'
         String labelled = view.patches.empty ? '' : " · ${view.labels.size()} of ${view.patches.size()} labelled"
-        "Session ${round.session} · round ${round.round} of ${round.rounds}$labelled"
+        "$start ${round.round} of ${round.rounds}$labelled"
     }
 
     /**

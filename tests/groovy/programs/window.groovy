@@ -1,10 +1,12 @@
 // The review window as a person meets it: SLIDE_PNG SLIDE_ID. Does what the lines of stdin say.
 // A command is {"do": name, ..}; its answer {"done": name, "found": .., "problem": ..}. Every view is printed.
+import groovy.transform.CompileStatic
 import javafx.application.Platform
 import javafx.scene.Node
 import javafx.scene.Scene
 import javafx.scene.control.Labeled
 import javafx.scene.input.KeyEvent
+import javafx.scene.input.MouseEvent
 import javafx.scene.layout.StackPane
 import javafx.stage.Stage
 import javafx.stage.Window
@@ -20,6 +22,8 @@ import java.awt.Color
 import java.awt.RenderingHints
 import java.awt.geom.AffineTransform
 import java.awt.image.BufferedImage
+import java.lang.management.ManagementFactory
+import java.lang.management.ThreadMXBean
 import java.nio.file.Path
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CopyOnWriteArrayList
@@ -65,24 +69,38 @@ class PngHost implements Host {
     }
 }
 
-/** How long the FX thread kept others waiting, beyond what every thread waits on a busy machine. */
+/**
+ * How long the window kept the FX thread: what it computed there, and what it waited for. Not counted
+ * are what this program asks of that thread itself, and a processor that others have.
+ */
+@CompileStatic
 class Watch extends Thread {
+    final Thread fx
+    volatile boolean isDisturbed
     volatile double longestMs
 
-    Watch() {
+    Watch(Thread fx) {
+        this.fx = fx
         daemon = true
     }
 
     void run() {
+        ThreadMXBean times = ManagementFactory.threadMXBean
         while (true) {
-            long start = System.nanoTime()
-            sleep(5)
-            double late = (System.nanoTime() - start) / 1e6 - 5
-            def done = new CompletableFuture<Long>()
-            long asked = System.nanoTime()
-            Platform.runLater { done.complete(System.nanoTime()) }
-            double waited = (done.get() - asked) / 1e6
-            longestMs = Math.max(longestMs, waited - Math.max(0d, late))
+            sleep(10)
+            CompletableFuture<Void> done = new CompletableFuture<>()
+            isDisturbed = false
+            long cpu = times.getThreadCpuTime(fx.id), waited = 0
+            Platform.runLater { done.complete(null) }
+            while (!done.done) {
+                long start = System.nanoTime()
+                boolean isWaiting = fx.state != Thread.State.RUNNABLE
+                sleep(2)
+                waited += isWaiting && fx.state != Thread.State.RUNNABLE ? System.nanoTime() - start : 0
+            }
+            if (!isDisturbed) {
+                longestMs = Math.max(longestMs, (times.getThreadCpuTime(fx.id) - cpu + waited) / 1e6d)
+            }
         }
     }
 }
@@ -90,9 +108,10 @@ class Watch extends Thread {
 class Program {
     final out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, 'UTF-8')
     final teller = Executors.newSingleThreadExecutor { work -> new Thread(work).tap { daemon = true } }
-    final watch = new Watch()
+    Watch watch
     final presses = new CopyOnWriteArrayList<String>()
     final leaked = new CopyOnWriteArrayList<String>()
+    volatile int nClicks
     PngHost host
     Stage main
     Outbox outbox
@@ -114,17 +133,20 @@ class Program {
             main.y = 0
             main.show()
         }
+        watch = new Watch(fx { Thread.currentThread() })
         watch.start()
     }
 
     def fx(Closure work) {
         def done = new CompletableFuture()
         Platform.runLater {
+            watch?.isDisturbed = true
             try {
                 done.complete(work.call())
             } catch (Throwable fault) {
                 done.completeExceptionally(fault)
             }
+            watch?.isDisturbed = true
         }
         done.get()
     }
@@ -135,6 +157,7 @@ class Program {
         fx {
             review = new Review(server, outbox, Platform.&runLater)
             review.onChange {
+                watch.isDisturbed = true
                 def view = review.view()
                 teller.execute { tell(view) }
             }
@@ -144,6 +167,7 @@ class Program {
             }
             window.show()
             stage().scene.addEventFilter(KeyEvent.KEY_PRESSED) { presses << it.code.name() }
+            stage().scene.addEventFilter(MouseEvent.MOUSE_PRESSED) { nClicks++ }
         }
         presses.clear()
         leaked.clear()
@@ -201,14 +225,14 @@ class Program {
         switch (line.do) {
             case 'connect': return connect(line)
             case 'end': return end()
-            case 'host': line.with { it.fields.each { name, value -> host."$name" = value } }; return null
+            case 'host': line.fields.each { name, value -> host."$name" = value }; return null
             case 'show': return fx { window.show() }
             case 'main': return fx { main.requestFocus() }
             case 'size': return fx { stage().width = line.width; stage().height = line.height }
             case 'images': return fx { window.imagesChanged() }
             case 'seen': return fx {
                 [showing: window.showing, focused: stage().focused, texts: texts(), presses: presses as List,
-                 leaked: leaked as List, centred: host.centred as List, longest_ms: watch.longestMs]
+                 leaked: leaked as List, n_clicks: nClicks, is_seen: window.@gate.mayLabelByClick(), centred: host.centred as List, longest_ms: watch.longestMs]
             }
             case 'reset': presses.clear(); host.centred.clear(); watch.longestMs = 0; return null
             case 'thumbnail': return fx { middle(nodes('thumbnail')[line.index as int]) }
@@ -220,7 +244,7 @@ class Program {
             case 'snapshot': return fx { snapshot(stage().scene.root, new File(line.file)) }
             case 'picture': return fx { snapshot(nodes('picture')[line.scale as int], new File(line.file)) }
         }
-        fx { review."${line.do}"(*(line.given ?: [])) }
+        fx { review."${line.do}"(*(line.given ?: []).collect { it instanceof Long ? (int) it : it }) }
         null
     }
 
@@ -238,6 +262,7 @@ class Program {
     void listen() {
         System.in.eachLine('UTF-8') { text ->
             def line = Json.read(text)
+            def start = System.nanoTime()
             def answer = [done: line.do]
             try {
                 answer.found = run(line)
@@ -245,6 +270,7 @@ class Program {
                 fault.printStackTrace()
                 answer.problem = [code: 'fault', message: fault.toString()]
             }
+            answer.ms = (System.nanoTime() - start) / 1e6d
             say(answer)
         }
     }
