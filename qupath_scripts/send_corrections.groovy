@@ -1,14 +1,6 @@
 // Sends what was corrected in the image on display to the open study.
-// Runs alone from the script editor, also without startup.groovy.
-import javafx.application.Platform
-import qupath.lib.gui.QuPathGUI
-
-def file = binding.hasVariable('qupath.script.file') ? binding.getVariable('qupath.script.file') : null
-if (file == null || QuPathGUI.getInstance() == null) {
-    throw new IllegalStateException('Save this script in the folder of the slideloop scripts, and run it from there in QuPath.')
+if (!binding.hasVariable('qupath.script.file')) {
+    throw new IllegalStateException('Open this script from the folder of the slideloop scripts, and run it from there.')
 }
-def app = QuPathGUI.getInstance().stage.properties['slideloop']
-def loader = new GroovyClassLoader(getClass().classLoader)
-loader.addClasspath(new File(new File(file as String).absoluteFile.parentFile, 'lib').path)
-def type = app == null ? loader.loadClass('slideloop.App', true, false) : null
-Platform.runLater { (app ?: type.current()).run('send_corrections') }
+def lib = new File(new File(binding.getVariable('qupath.script.file') as String).absoluteFile.parentFile, 'lib')
+new GroovyClassLoader(getClass().classLoader).parseClass(new File(lib, 'Loading.groovy')).run(lib, 'send_corrections')

@@ -10,6 +10,7 @@ final class Starting {
     private static final List<Class<?>> NEEDED = [
         ReviewWindow, ReviewPane, Pictures, Thumbnail, RefusedPanel, StatusLine, QueryDialog, StudyForm, ConnectDialog, OpenStudy,
         Sessions, UndoStep, Work, ProgressWindow, Say, Doctor, IndexWatch, ImageFacts, QuPathHost, Temporary, App,
+        PredictionView, PredictionWindow, PredictionOverlay, ImportMask, ImportDialog, SendCorrections, CorrectionsDialog,
     ].asImmutable() as List<Class<?>>
 
     private Starting() {
