@@ -85,9 +85,9 @@ final class CorrectionPlan {
 
     /** How many patches get a label by some of the corrections, each counted once. */
     static int nPatches(Collection<Correction> some) {
-        BitSet all = new BitSet()
-        some.each { Correction it -> all.or(it.patches) }
-        all.cardinality()
+        Set<Integer> all = new HashSet<>()
+        some.each { Correction it -> it.patches.stream().forEach { int patch -> all << patch } }
+        all.size()
     }
 
     /**

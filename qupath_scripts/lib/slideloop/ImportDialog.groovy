@@ -20,12 +20,14 @@ import javafx.scene.layout.VBox
 import javafx.stage.Modality
 import javafx.stage.Stage
 import javafx.stage.Window
+import javafx.stage.WindowEvent
 
 import java.util.function.Consumer
 
 /**
  * Asks what a mask is to become, and says before it is done how many objects that makes and what goes.
- * While it is open the image's objects are nobody else's. UI thread; counts in a thread of its own.
+ * While it is open, until the mask is saved, the image's objects are nobody else's. UI thread; counts in
+ * a thread of its own.
  */
 @CompileStatic
 final class ImportDialog {
@@ -50,6 +52,8 @@ final class ImportDialog {
     private final Label warning = new Label()
     private final ProgressIndicator busy = new ProgressIndicator(-1d)
     private final Button go = new Button('Import')
+    private final Button cancel = new Button('Cancel')
+    private boolean isOver
     private int asked
     private ImportPlan plan
 
@@ -96,8 +100,13 @@ final class ImportDialog {
         stage.title = 'slideloop: import mask'
         stage.scene = new Scene(content)
         stage.scene.addEventFilter(KeyEvent.KEY_PRESSED) { KeyEvent it ->
-            if (it.code == KeyCode.ESCAPE) {
+            if (it.code == KeyCode.ESCAPE && !isOver) {
                 close()
+            }
+        }
+        stage.onCloseRequest = { WindowEvent it ->
+            if (isOver) {
+                it.consume()
             }
         }
         stage.onHidden = { asked++ }
@@ -109,13 +118,20 @@ final class ImportDialog {
         count()
     }
 
+    /** Say what is being done; there is no way back from here, but for `close`. */
+    void busy(String text) {
+        isOver = true
+        cancel.disable = true
+        go.disable = true
+        show(text, '', '', true)
+    }
+
     /** Take it away. */
     void close() {
         stage.close()
     }
 
     private HBox buttons() {
-        Button cancel = new Button('Cancel')
         cancel.onAction = { close() }
         go.defaultButton = true
         go.onAction = { start() }
@@ -157,7 +173,8 @@ final class ImportDialog {
         plan = made
         go.disable = made.added.isEmpty() && made.removed().isEmpty()
         go.text = made.replacing ? 'Replace' : 'Import'
-        String left = made.nLeftOut ? " ${Words.grouped(made.nLeftOut)} of the mask are left out: edited copies of them stay." : ''
+        String left = !made.nLeftOut ? '' : made.nLeftOut == 1 ? ' One of the mask is left out, since its edited copy stays.' :
+            " ${Words.grouped(made.nLeftOut)} of the mask are left out, since their edited copies stay."
         String counts = "${Words.count(made.added.size(), 'object')} will be added; the image then has ${Words.grouped(made.nAfter())}.${left}"
         show(counts, earlier(made), warning(made, kind), false)
     }

@@ -43,10 +43,8 @@ final class ImportMask {
             { PathObject it -> Temporary.isTemporary(it) } as Predicate<PathObject>)
         ImportDialog dialog = null
         dialog = new ImportDialog(app.stage, study, mask, { List<Runnable> steps ->
-            next(steps, 0) {
-                dialog.close()
-                save(mask, imageData)
-            }
+            dialog.busy('Adding the objects.')
+            next(steps, 0) { save(mask, dialog) }
         } as Consumer<List<Runnable>>)
         dialog.show()
     }
@@ -61,20 +59,32 @@ final class ImportMask {
         Platform.runLater { next(steps, i + 1, then) }
     }
 
-    private void save(MaskImport mask, ImageData<BufferedImage> imageData) {
+    /** Saves while the dialog keeps the user from editing objects, and the round's patches are away. */
+    private void save(MaskImport mask, ImportDialog dialog) {
         Project<BufferedImage> project = app.gui.project
+        dialog.busy('Saving the image.')
         app.temporary.hold()
-        Work.start(app.stage, 'Saving the image', { Work work ->
+        Thread thread = new Thread({
+            boolean isSaved = false
+            Throwable failure = null
             try {
-                mask.save(project)
-            } finally {
-                Platform.runLater { app.temporary.release() }
+                isSaved = mask.save(project)
+            } catch (Throwable err) {
+                failure = err
             }
-        } as Function<Work, Boolean>, { Boolean isSaved -> saved(isSaved) } as Consumer<Boolean>)
+            Platform.runLater {
+                app.temporary.release()
+                dialog.close()
+                saved(isSaved, failure)
+            }
+        } as Runnable, 'slideloop-save')
+        thread.start()
     }
 
-    private void saved(boolean isSaved) {
-        if (!isSaved) {
+    private void saved(boolean isSaved, Throwable failure) {
+        if (failure != null) {
+            Say.problem(app.stage, TITLE, failure)
+        } else if (!isSaved) {
             Say.sentence(app.stage, TITLE, 'The mask is in the image. It belongs to no project, so nothing was saved: ' +
                 'File > Save keeps the objects in a data file.')
         }

@@ -109,8 +109,8 @@ final class MaskImport {
     }
 
     /**
-     * Saves the image's data with its project. Blocks: not on the JavaFX thread. Who edits objects in
-     * the meantime waits until it is done.
+     * Saves the image's data with its project. Blocks: not on the JavaFX thread. Nobody may edit the
+     * image's objects in the meantime: that would break the writing off, and leave half a file.
      *
      * @return whether there was a project to save it with
      * @throws Problem `not_saved`
@@ -121,10 +121,7 @@ final class MaskImport {
             return false
         }
         try {
-            // A change in the middle would break the writing off, and leave half a file.
-            synchronized (imageData.hierarchy) {
-                entry.saveImageData(imageData)
-            }
+            entry.saveImageData(imageData)
             project.syncChanges()
         } catch (IOException err) {
             Problem problem = new Problem('not_saved', 0, "The mask is in the image, but the project cannot be written: ${err.message ?: err}.",

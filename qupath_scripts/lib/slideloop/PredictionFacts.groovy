@@ -28,7 +28,7 @@ final class PredictionFacts {
             return ''
         }
         double area = prediction.count(className) * patch_mm2
-        String.format(Locale.ROOT, area >= 100 ? '%.0f mm²' : area >= 1 ? '%.1f mm²' : '%.3f mm²', area)
+        String.format(Locale.ROOT, area >= 100 ? '%.0f\u00a0mm²' : area >= 1 ? '%.1f\u00a0mm²' : '%.3f\u00a0mm²', area)
     }
 
     /** Share of the patches: "12 %". */
@@ -39,7 +39,7 @@ final class PredictionFacts {
     /** Mean probability of those that were not labelled: "93 %"; blank if there are none. */
     String certainty(String className) {
         double mean = prediction.meanProbability(className)
-        Double.isNaN(mean) ? '' : "${Math.round(100 * mean)} %"
+        Double.isNaN(mean) ? '' : "${Math.round(100 * mean)}\u00a0%"
     }
 
     /** How much of the slide an expert labelled, in a sentence. */
@@ -51,7 +51,7 @@ final class PredictionFacts {
     /** How sure the rest is, in a sentence. */
     String sure() {
         int rest = prediction.n - prediction.nGiven(), n = prediction.nSure()
-        "Of the others, ${percent(n, rest)} are at least ${Math.round(100 * Prediction.SURE)} % probable."
+        "Of the others, ${percent(n, rest)} are at least ${Math.round(100 * Prediction.SURE)}\u00a0% probable."
     }
 
     /** Which training it is of, in half a sentence. */
@@ -62,6 +62,6 @@ final class PredictionFacts {
     /** One decimal below ten percent, so that little is not nothing. */
     private static String percent(int part, int whole) {
         double share = whole ? 100d * part / whole : 0
-        share == 0 || share >= 10 ? "${Math.round(share)} %" : String.format(Locale.ROOT, '%.1f %%', share)
+        share == 0 || share >= 10 ? "${Math.round(share)}\u00a0%" : String.format(Locale.ROOT, '%.1f\u00a0%%', share)
     }
 }

@@ -60,9 +60,10 @@ final class PredictionWindow {
         stage.initOwner(owner)
         stage.scene = new Scene(content)
         stage.onCloseRequest = { closed.run() }
-        if (owner != null && owner.width > WIDTH) {
-            stage.x = owner.x + owner.width - WIDTH - 40
-            stage.y = owner.y + 120
+        // Not before: some window managers place a window as they like when it is shown.
+        stage.onShown = {
+            stage.x = Math.max(owner.x, owner.x + owner.width - WIDTH - 40)
+            stage.y = owner.y + owner.height - stage.height - 60
         }
     }
 

@@ -37,13 +37,14 @@ final class Sending {
     /**
      * Send all; blocks until the server has them or cannot be reached.
      *
-     * @param work hears how far it is, and may be cancelled: what was not sent yet stays in the outbox
+     * @param work hears how far it is, and may be cancelled: what was not sent yet is given up then
      * @return what came of it, in sentences
      */
     String send(Work work) {
         BlockingQueue<Outbox.Event> events = new LinkedBlockingQueue<>()
         Consumer<Outbox.Event> ear = { Outbox.Event it -> events << it } as Consumer<Outbox.Event>
         Set<String> open = wanted*.eventId as LinkedHashSet<String>
+        List<CorrectionPlan.Correction> saved = []
         int nGiven = 0
         List<Problem> refusals = []
         Problem held = null
@@ -53,19 +54,26 @@ final class Sending {
             while (open && held == null) {
                 work.at("Sent ${wanted.size() - open.size()} of ${wanted.size()}", (wanted.size() - open.size()) / (double) wanted.size())
                 Outbox.Event event = events.poll(LOOK_MS, TimeUnit.MILLISECONDS)
-                if (event?.kind == 'held') {
+                if (event?.kind == 'held' && event.problem.code != 'outbox_unusable') {
                     held = event.problem
                 } else if (event?.kind in ['saved', 'refused', 'dropped'] && open.remove(event.entry['event_id'])) {
-                    nGiven += event.kind == 'saved' ? ((Number) event.answer['n_given']).intValue() : 0
+                    if (event.kind == 'saved') {
+                        nGiven += ((Number) event.answer['n_given']).intValue()
+                        saved << wanted.find { CorrectionPlan.Correction it -> it.eventId == event.entry['event_id'] }
+                    }
                     if (event.kind == 'refused') {
                         refusals << event.problem
                     }
                 }
             }
+        } catch (Problem cancelled) {
+            open.each { String it -> outbox.drop(it) }
+            throw cancelled
         } finally {
             outbox.removeListener(ear)
         }
-        outcome(wanted.size() - open.size() - refusals.size(), nGiven, refusals, open.size(), held)
+        // The server counts a patch of two corrections twice.
+        outcome(saved.size(), Math.min(nGiven, CorrectionPlan.nPatches(saved)), refusals, open.size(), held)
     }
 
     private Map<String, Object> entry(CorrectionPlan.Correction correction, boolean isLast) {
