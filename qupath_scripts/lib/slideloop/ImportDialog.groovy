@@ -123,7 +123,7 @@ final class ImportDialog {
         isOver = true
         cancel.disable = true
         go.disable = true
-        show(text, '', '', true)
+        tell(text, '', '', true)
     }
 
     /** Take it away. */
@@ -153,10 +153,10 @@ final class ImportDialog {
         plan = null
         go.disable = true
         if (!names) {
-            show('Choose at least one class.', '', '', false)
+            tell('Choose at least one class.', '', '', false)
             return
         }
-        show('Counting the objects.', '', '', true)
+        tell('Counting the objects.', '', '', true)
         String kind = kinds.selectedToggle.userData
         boolean isDiscarding = discard.selected
         background {
@@ -176,7 +176,7 @@ final class ImportDialog {
         String left = !made.nLeftOut ? '' : made.nLeftOut == 1 ? ' One of the mask is left out, since its edited copy stays.' :
             " ${Words.grouped(made.nLeftOut)} of the mask are left out, since their edited copies stay."
         String counts = "${Words.count(made.added.size(), 'object')} will be added; the image then has ${Words.grouped(made.nAfter())}.${left}"
-        show(counts, earlier(made), warning(made, kind), false)
+        tell(counts, earlier(made), warning(made, kind), false)
     }
 
     private static String earlier(ImportPlan made) {
@@ -195,7 +195,7 @@ final class ImportDialog {
             (kind == 'tiles' ? ' Outlines need far fewer objects.' : '')
     }
 
-    private void show(String counted, String before, String caution, boolean isBusy) {
+    private void tell(String counted, String before, String caution, boolean isBusy) {
         counts.text = counted
         earlier.text = before
         warning.text = caution
@@ -215,7 +215,7 @@ final class ImportDialog {
         ImportPlan wanted = plan
         int ours = ++asked
         go.disable = true
-        show('Making the objects.', earlier.text, warning.text, true)
+        tell('Making the objects.', earlier.text, warning.text, true)
         background {
             List<Runnable> steps = mask.steps(wanted, true)
             Platform.runLater {
@@ -237,7 +237,7 @@ final class ImportDialog {
                 }
                 Platform.runLater {
                     if (ours == asked) {
-                        show(Say.words(err), '', '', false)
+                        tell(Say.words(err), '', '', false)
                     }
                 }
             }

@@ -6,4 +6,7 @@ import qupath.lib.objects.hierarchy.PathObjectHierarchy
 class ImageData<T> {
     ImageServer<T> getServer() { throw new UnsupportedOperationException() }
     PathObjectHierarchy getHierarchy() { throw new UnsupportedOperationException() }
+    boolean isChanged() { throw new UnsupportedOperationException() }
+    void setChanged(boolean isChanged) { throw new UnsupportedOperationException() }
+    String getLastSavedPath() { throw new UnsupportedOperationException() }
 }
