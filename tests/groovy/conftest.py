@@ -91,7 +91,7 @@ class Site:
     def study(self, *, rounds: int = 2, k: int = 3, query: bool = True, **settings: Any) -> str:
         """Make a study; with a query, unless told otherwise, and its first round."""
         body = {"strategy": "random", "engine": "linear", "event_id": str(uuid.uuid4())}
-        body |= {"name": "Größe – 检查", "mode": "classes", "classes": list(CLASSES)}
+        body |= {"name": "Größe 检查", "mode": "classes", "classes": list(CLASSES)}
         body |= {"slides": [self.slide], "rounds": rounds, "k": k, **settings}
         study = self.served.api("POST", "/studies", **body)["id"]
         if query:

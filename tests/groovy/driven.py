@@ -40,14 +40,16 @@ class Driven:
         Of `Groovy.start`.
     """
 
-    def __init__(self, groovy: Groovy, program: str = "driver", *given: Any, **options: Any) -> None:
+    def __init__(
+        self, groovy: Groovy, program: str = "driver", *given: Any, **options: Any
+    ) -> None:
         self._child: subprocess.Popen[str] = groovy.start(program, *given, **options)
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._news = threading.Condition()
         self.views: list[View] = []
         self.events: list[dict[str, Any]] = []
         self.call_ms: list[float] = []
-        """How long each command kept the UI thread, in ms."""
+        """How long each call kept the UI thread, in ms."""
 
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -69,8 +71,8 @@ class Driven:
         return self.wait(**{"state": "labelling", **expected})
 
     def call(self, name: str, *given: Any) -> None:
-        """Call a method of the review in its UI thread."""
-        self.do(name, given=list(given))
+        """Call a method of the review in its UI thread; its view is there then."""
+        self.call_ms.append(self.do(name, given=list(given)))
 
     def do(self, name: str, **fields: Any) -> Any:
         """Run a command and return what it found.
@@ -86,8 +88,6 @@ class Driven:
         assert answer["done"] == name
         if "problem" in answer:
             raise ProblemError(answer["problem"])
-        if "given" in fields:
-            self.call_ms.append(answer["ms"])
         return answer.get("found")
 
     def wait(
@@ -113,15 +113,8 @@ class Driven:
         patches: list[str] = []
         for name in names:
             patches.append(self.view["patch"])
-            n_views = len(self.views)
             self.call("label", name)
-            with self._news:
-                self._news.wait_for(lambda n=n_views: len(self.views) > n, _WAIT_S)
         return patches
-
-    def all_sent(self) -> View:
-        """Wait until nothing is on its way."""
-        return self.wait(waiting=0)
 
     def kill(self) -> None:
         """End the JVM as a power cut does."""

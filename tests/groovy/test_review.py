@@ -15,7 +15,7 @@ TUMOUR, NORMAL = CLASSES
 def test_a_whole_session_is_labelled(review: Driven, site: Site) -> None:
     study = site.study(rounds=2, k=3)
     first = review.open(study)
-    assert (first["study"], first["classes"]) == ("Größe – 检查", list(CLASSES))
+    assert (first["study"], first["classes"]) == ("Größe 检查", list(CLASSES))
     assert (first["position"], first["labels"], first["saved"]) == (0, {}, {})
     review.call_ms.clear()
     answers = (TUMOUR, NORMAL, "unsure")

@@ -198,7 +198,9 @@ def test_escape_closes_and_the_window_opens_again_where_it_was(
     window.see(lambda seen: seen["focused"])
     window.press("2")
     labels = window.wait(waiting=0)["labels"]
-    assert labels == {window.view["patches"][i]["id"]: name for i, name in ((0, TUMOUR), (2, NORMAL))}
+    assert labels == {
+        window.view["patches"][i]["id"]: name for i, name in ((0, TUMOUR), (2, NORMAL))
+    }
 
 
 # Mouse -----------------------------------------------------------------------------------------
@@ -302,7 +304,9 @@ def test_everything_has_its_place_on_a_small_screen(
     names = [TUMOUR, *(f"Класс, длинное название {i}" for i in range(2, n_classes + 1))]
     window.open(site.study(k=k, rounds=1, classes=names))
     window.look()
-    boxes = {style: window.do("boxes", style=style) for style in ("thumbnail", "legend-row", "picture")}
+    boxes = {
+        style: window.do("boxes", style=style) for style in ("thumbnail", "legend-row", "picture")
+    }
     assert len(boxes["thumbnail"]) == k
     assert len(boxes["legend-row"]) == n_classes + 3
     everything = [box for some in boxes.values() for box in some]

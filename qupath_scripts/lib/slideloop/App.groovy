@@ -3,14 +3,8 @@ package slideloop
 import groovy.transform.CompileStatic
 import javafx.application.Platform
 import javafx.beans.value.ChangeListener
-import javafx.event.EventHandler
 import javafx.geometry.Rectangle2D
-import javafx.scene.input.KeyCode
-import javafx.scene.input.KeyCodeCombination
-import javafx.scene.input.KeyCombination
-import javafx.scene.input.KeyEvent
 import javafx.stage.Stage
-import javafx.stage.WindowEvent
 import qupath.lib.gui.QuPathGUI
 import qupath.lib.images.ImageData
 
@@ -48,8 +42,7 @@ final class App {
     private final List<Runnable> listeners = []
     private final Set<String> askedFor = new HashSet<>()
     private final ChangeListener<ImageData<BufferedImage>> imageEar
-    private final EventHandler<WindowEvent> closeEar
-    private final EventHandler<KeyEvent> saveEar
+    private final SaveWatch saveWatch
     private boolean isDisposed
 
     /** A server, what is on its way to it, and the review of its studies. */
@@ -75,17 +68,10 @@ final class App {
         temporary = new Temporary(gui, images)
         prediction = new PredictionView(this)
         imageEar = { observed, ImageData<BufferedImage> old, ImageData<BufferedImage> now -> imageChanged(old) } as ChangeListener<ImageData<BufferedImage>>
-        // A filter: before QuPath itself is asked, and with it the user about saving.
-        closeEar = { WindowEvent event ->
+        saveWatch = new SaveWatch(gui, {
             keepBounds()
             temporary.suspend()
-        } as EventHandler<WindowEvent>
-        KeyCombination save = new KeyCodeCombination(KeyCode.S, KeyCombination.SHORTCUT_DOWN)
-        saveEar = { KeyEvent event ->
-            if (save.match(event)) {
-                temporary.suspend()
-            }
-        } as EventHandler<KeyEvent>
+        }, { temporary.resume() })
     }
 
     /**
@@ -206,8 +192,7 @@ final class App {
     void dispose() {
         isDisposed = true
         gui.imageDataProperty().removeListener(imageEar)
-        stage.removeEventFilter(WindowEvent.WINDOW_CLOSE_REQUEST, closeEar)
-        stage.removeEventFilter(KeyEvent.KEY_PRESSED, saveEar)
+        saveWatch.stop()
         temporary.dispose()
         prediction.hide()
         Outbox old = leave()
@@ -219,8 +204,7 @@ final class App {
 
     private void start() {
         gui.imageDataProperty().addListener(imageEar)
-        stage.addEventFilter(WindowEvent.WINDOW_CLOSE_REQUEST, closeEar)
-        stage.addEventFilter(KeyEvent.KEY_PRESSED, saveEar)
+        saveWatch.start()
         images.imagesChanged()
         temporary.sync()
         connect { }

@@ -21,6 +21,7 @@ import javafx.scene.shape.Rectangle
 import javafx.util.Duration
 
 import java.util.function.Consumer
+import java.util.function.Function
 
 /** The answers as a list of buttons: key, colour, name, how many so far; and the key that goes back. */
 @CompileStatic
@@ -61,8 +62,11 @@ final class ClassLegend extends VBox {
     }
 
     /** Have a row for each class; does nothing when they are there already. */
-    void hold(List<String> names, Closure<Color> colour) {
-        List<String> wanted = names + names.collect { colour.call(it).toString() }
+    void hold(List<String> names, Function<String, Color> colour) {
+        List<String> wanted = new ArrayList<>(names)
+        for (String name : names) {
+            wanted.add(colour.apply(name).toString())
+        }
         if (wanted == shown) {
             return
         }
@@ -70,20 +74,20 @@ final class ClassLegend extends VBox {
         rows.clear()
         counts.clear()
         List<Node> made = []
-        names.eachWithIndex { String name, int i ->
-            made << answerRow(i < Keys.N_CLASS_KEYS ? String.valueOf(i + 1) : '', name, colour.call(name))
+        for (int i = 0; i < names.size(); i++) {
+            made << answerRow(i < Keys.N_CLASS_KEYS ? String.valueOf(i + 1) : '', names[i], colour.apply(names[i]))
         }
         classes.children.setAll(made)
-        others.children.setAll(answerRow('U', Words.UNSURE, colour.call(Words.UNSURE)),
-            answerRow('X', Words.EXCLUDE, colour.call(Words.EXCLUDE)))
+        others.children.setAll(answerRow('U', WindowWords.UNSURE, colour.apply(WindowWords.UNSURE)),
+            answerRow('X', WindowWords.EXCLUDE, colour.apply(WindowWords.EXCLUDE)))
     }
 
     /** Mark the answer of the current patch (null for none) and say how many there are of each. */
     void show(String chosen, Map<String, ?> numbers) {
-        rows.each { String name, HBox row -> row.pseudoClassStateChanged(CHOSEN, name == chosen) }
-        counts.each { String name, Label count ->
-            long n = ((numbers?.get(name) ?: 0) as Number).longValue()
-            count.text = n == 0 ? '' : Words.grouped(n)
+        for (String name : rows.keySet()) {
+            rows[name].pseudoClassStateChanged(CHOSEN, name == chosen)
+            Object n = numbers.get(name)
+            counts[name].text = n instanceof Number && n != 0 ? WindowWords.grouped(((Number) n).longValue()) : ''
         }
     }
 
@@ -100,7 +104,7 @@ final class ClassLegend extends VBox {
     }
 
     private HBox answerRow(String key, String name, Color colour) {
-        String text = name == Words.UNSURE ? 'Unsure' : name == Words.EXCLUDE ? 'Exclude' : name
+        String text = name == WindowWords.UNSURE ? 'Unsure' : name == WindowWords.EXCLUDE ? 'Exclude' : name
         Label count = new Label()
         count.styleClass.add('legend-count')
         count.minWidth = Region.USE_PREF_SIZE
@@ -135,10 +139,10 @@ final class ClassLegend extends VBox {
     }
 
     /** On press, not on click: an answer counts when the hand decides, and small movements are common. */
-    private static void onClick(Node node, Closure action) {
+    private static void onClick(Node node, Runnable action) {
         node.addEventHandler(MouseEvent.MOUSE_PRESSED) { MouseEvent event ->
             if (event.button == MouseButton.PRIMARY) {
-                action.call()
+                action.run()
             }
         }
     }

@@ -95,7 +95,7 @@ final class Commands {
             review.label(label)
         }
         if (unknown) {
-            Say.sentence(app.stage, 'Send labels', "${Words.count(known.size(), 'label')} taken. This study has no class " +
+            Say.sentence(app.stage, 'Send labels', "${WindowWords.count(known.size(), 'label')} taken. This study has no class " +
                 "${unknown.join(', ')}: its classes are ${((List<String>) study['classes']).join(', ')}.")
         } else if (!known) {
             Say.sentence(app.stage, 'Send labels', 'No patch has a class that is not sent yet. Select patches of the round in the ' +

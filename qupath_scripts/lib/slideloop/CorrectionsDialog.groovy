@@ -102,14 +102,14 @@ final class CorrectionsDialog {
         box.disable = !correction.possible
         box.selectedProperty().addListener { observed, old, is -> count() }
         boxes[correction] = box
-        Hyperlink name = new Hyperlink(Words.answer(correction.drawn.label))
+        Hyperlink name = new Hyperlink(WindowWords.answer(correction.drawn.label))
         name.graphic = new Rectangle(12, 12, Color.rgb(colour >> 16 & 255, colour >> 8 & 255, colour & 255))
         name.onAction = {
             name.visited = false
             looked.accept(correction.drawn)
         }
         int n = correction.patches.cardinality()
-        Label count = new Label("${most()}${Words.grouped(n)} ${n == 1 ? 'patch' : 'patches'}")
+        Label count = new Label("${most()}${WindowWords.grouped(n)} ${n == 1 ? 'patch' : 'patches'}")
         list.addRow(row, box, name, new Label(HOW[correction.drawn.how]), count, new Label(STATES[correction.state]))
     }
 
@@ -133,7 +133,7 @@ final class CorrectionsDialog {
         int n = CorrectionPlan.nPatches(some)
         go.disable = some.isEmpty()
         total.text = !some ? 'Nothing is chosen.' :
-            "${Words.count(some.size(), 'correction')}: ${most()}${Words.grouped(n)} ${n == 1 ? 'patch gets its' : 'patches get their'} label from ${some.size() == 1 ? 'it' : 'them'}."
+            "${WindowWords.count(some.size(), 'correction')}: ${most()}${WindowWords.grouped(n)} ${n == 1 ? 'patch gets its' : 'patches get their'} label from ${some.size() == 1 ? 'it' : 'them'}."
     }
 
     private String most() {

@@ -112,10 +112,10 @@ final class Doctor {
         int nWaiting = outbox.waiting().size(), nRefused = outbox.refused().size()
         String away = outbox.trouble() == null ? '' : " ${outbox.trouble().message}"
         if (nRefused) {
-            return new Finding(false, "The server did not accept ${Words.count(nRefused, 'change')}: decide in Review. " +
-                "${Words.count(nWaiting, 'change')} on the way.")
+            return new Finding(false, "The server did not accept ${WindowWords.count(nRefused, 'change')}: decide in Review. " +
+                "${WindowWords.count(nWaiting, 'change')} on the way.")
         }
-        String waiting = "${Words.count(nWaiting, 'change')} waiting on this computer, in ${Settings.outboxes()}.${away}"
+        String waiting = "${WindowWords.count(nWaiting, 'change')} waiting on this computer, in ${Settings.outboxes()}.${away}"
         new Finding(nWaiting == 0, nWaiting == 0 ? 'All your labels are with the server.' : waiting)
     }
 }

@@ -49,9 +49,9 @@ final class HeaderLine extends HBox {
         swatch.visible = query != null
         swatch.fill = colour
         this.query.text = query?.label ?: '–'
-        where.text = Words.where(view)
+        where.text = WindowWords.where(view)
         Map patch = view.state == 'labelling' ? view.patch : null
-        reason.text = patch == null ? '' : Words.whyShown(patch, query?.label as String)
+        reason.text = patch == null ? '' : WindowWords.whyShown(patch, query?.label as String)
     }
 
     /** Name the image that the patch is of; null when it is the one on display. */

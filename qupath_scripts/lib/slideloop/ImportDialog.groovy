@@ -174,8 +174,8 @@ final class ImportDialog {
         go.disable = made.added.isEmpty() && made.removed().isEmpty()
         go.text = made.replacing ? 'Replace' : 'Import'
         String left = !made.nLeftOut ? '' : made.nLeftOut == 1 ? ' One of the mask is left out, since its edited copy stays.' :
-            " ${Words.grouped(made.nLeftOut)} of the mask are left out, since their edited copies stay."
-        String counts = "${Words.count(made.added.size(), 'object')} will be added; the image then has ${Words.grouped(made.nAfter())}.${left}"
+            " ${WindowWords.grouped(made.nLeftOut)} of the mask are left out, since their edited copies stay."
+        String counts = "${WindowWords.count(made.added.size(), 'object')} will be added; the image then has ${WindowWords.grouped(made.nAfter())}.${left}"
         tell(counts, earlier(made), warning(made, kind), false)
     }
 
@@ -185,12 +185,12 @@ final class ImportDialog {
             return ''
         }
         String edits = !nEdited ? '' : made.discardEdits ? ', also those that were edited' :
-            "; ${Words.grouped(nEdited)} that ${nEdited == 1 ? 'was' : 'were'} edited ${nEdited == 1 ? 'stays' : 'stay'}"
-        "This image has ${Words.count(n, 'object')} of an earlier import: ${Words.grouped(made.removed().size())} will be removed${edits}."
+            "; ${WindowWords.grouped(nEdited)} that ${nEdited == 1 ? 'was' : 'were'} edited ${nEdited == 1 ? 'stays' : 'stay'}"
+        "This image has ${WindowWords.count(n, 'object')} of an earlier import: ${WindowWords.grouped(made.removed().size())} will be removed${edits}."
     }
 
     private static String warning(ImportPlan made, String kind) {
-        !made.endsUndo() ? '' : "QuPath keeps no undo above ${Words.grouped(ImportPlan.MOST_WITH_UNDO)} objects in an image: " +
+        !made.endsUndo() ? '' : "QuPath keeps no undo above ${WindowWords.grouped(ImportPlan.MOST_WITH_UNDO)} objects in an image: " +
             'this cannot be taken back with Ctrl+Z, and neither can what was done before.' +
             (kind == 'tiles' ? ' Outlines need far fewer objects.' : '')
     }

@@ -63,7 +63,7 @@ final class ImportMask {
     private void save(MaskImport mask, ImportDialog dialog) {
         Project<BufferedImage> project = app.gui.project
         dialog.busy('Saving the image.')
-        app.temporary.hold()
+        app.temporary.suspend()
         Thread thread = new Thread({
             boolean isSaved = false
             Throwable failure = null
@@ -73,7 +73,7 @@ final class ImportMask {
                 failure = err
             }
             Platform.runLater {
-                app.temporary.release()
+                app.temporary.resume()
                 dialog.close()
                 saved(isSaved, failure)
             }

@@ -53,7 +53,7 @@ final class Keys {
     }
 
     private static String other(KeyEvent key) {
-        key.code == KeyCode.U ? Words.UNSURE : key.code == KeyCode.X ? Words.EXCLUDE : null
+        key.code == KeyCode.U ? WindowWords.UNSURE : key.code == KeyCode.X ? WindowWords.EXCLUDE : null
     }
 
     /**

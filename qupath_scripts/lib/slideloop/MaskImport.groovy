@@ -89,7 +89,7 @@ final class MaskImport {
     List<Runnable> steps(ImportPlan plan, boolean replace) {
         if (plan.replacing && !replace) {
             int n = plan.untouched.size() + plan.edited.size()
-            throw new Problem('already_imported', 0, "The image has ${Words.count(n, 'object')} of this study already.",
+            throw new Problem('already_imported', 0, "The image has ${WindowWords.count(n, 'object')} of this study already.",
                 'Import it as a replacement.', false)
         }
         PathObjectHierarchy hierarchy = imageData.hierarchy

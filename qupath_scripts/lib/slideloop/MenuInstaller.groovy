@@ -11,7 +11,8 @@ import qupath.lib.gui.QuPathGUI
 @CompileStatic
 final class MenuInstaller {
 
-    private static final String PATH = 'Extensions>slideloop'
+    /** By QuPath's key for the menu, since its name is translated. */
+    private static final String PATH = 'Menu.Extensions>slideloop'
 
     private final App app
     private final MenuItem status = new MenuItem()
@@ -22,10 +23,10 @@ final class MenuInstaller {
 
     /** Install the menu; one that is there is replaced. */
     static void install(App app) {
-        new MenuInstaller(app).install()
+        new MenuInstaller(app).build()
     }
 
-    private void install() {
+    private void build() {
         QuPathGUI gui = app.gui
         Menu menu = gui.getMenu(PATH, true)
         menu.items.clear()
@@ -61,10 +62,10 @@ final class MenuInstaller {
         int nWaiting = outbox.waiting().size(), nRefused = outbox.refused().size()
         List<String> parts = []
         if (nRefused) {
-            parts << "${Words.count(nRefused, 'change')} not accepted: decide in Review".toString()
+            parts << "${WindowWords.count(nRefused, 'change')} not accepted: decide in Review".toString()
         }
         if (nWaiting) {
-            parts << "${Words.count(nWaiting, 'change')} waiting${outbox.trouble() == null ? '' : ', the server is away'}".toString()
+            parts << "${WindowWords.count(nWaiting, 'change')} waiting${outbox.trouble() == null ? '' : ', the server is away'}".toString()
         }
         View view = app.connection.review.view()
         if (view.state != 'closed' && view.study != null) {

@@ -130,8 +130,8 @@ final class OpenStudy {
             name.style = '-fx-font-weight: bold;'
             long n = 0
             ((Map<String, Number>) study['n_labels']).values().each { Number it -> n += it.longValue() }
-            Label about = new Label("${((List) study['classes']).join(', ')} · ${Words.count(n, 'label')} · " +
-                "${Words.count(((List) study['sessions']).size(), 'session')} · ${STATES[study['state'] as String] ?: study['state']}")
+            Label about = new Label("${((List) study['classes']).join(', ')} · ${WindowWords.count(n, 'label')} · " +
+                "${WindowWords.count(((List) study['sessions']).size(), 'session')} · ${STATES[study['state'] as String] ?: study['state']}")
             setGraphic(new VBox(2, name, about))
         }
     }

@@ -4,11 +4,10 @@ import groovy.transform.CompileStatic
 import groovy.transform.PackageScope
 
 import java.nio.charset.StandardCharsets
+import java.nio.file.Files
 import java.nio.file.Path
 import java.time.Instant
-import java.util.concurrent.BlockingQueue
 import java.util.concurrent.CopyOnWriteArrayList
-import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import java.util.function.Consumer
 
@@ -71,25 +70,10 @@ final class Outbox implements Closeable {
     private boolean isPoked
     private volatile boolean isClosed
     private volatile Problem held
-    private volatile Problem unwritable
 
-    private static final Job END = new Job([], null)
-    private final BlockingQueue<Job> jobs = new LinkedBlockingQueue<>()
-    private final Thread writer
+    private final SpoolThread disk
     private final Thread sender
     private final Thread atExit
-
-    /** Lines for the disk, and what to do when they are there. */
-    @CompileStatic
-    private static final class Job {
-        final List<Map<String, Object>> lines
-        final Runnable after
-
-        Job(List<Map<String, Object>> lines, Runnable after) {
-            this.lines = lines
-            this.after = after
-        }
-    }
 
     /**
      * Opens the outbox of a folder, which is made where there is none. What was left in it is sent first.
@@ -99,21 +83,34 @@ final class Outbox implements Closeable {
      */
     Outbox(Path folder, Server server) {
         this.server = server
-        spool = new Spool(folder)
+        spool = new Spool(folder, server.identity())
         waiting.putAll(spool.waiting)
         refused.putAll(spool.refused)
-        writer = daemon('slideloop-outbox-disk') { writeOn() }
-        sender = daemon('slideloop-outbox') { sendOn() }
+        // Where the disk does not take an entry it is sent all the same: the server's is the best place then.
+        disk = new SpoolThread(spool, { Problem it -> tell(it ? 'held' : 'resumed', null, null, it) } as Consumer<Problem>)
+        sender = new Thread({ sendOn() } as Runnable, 'slideloop-outbox')
+        sender.daemon = true
         atExit = new Thread({ flush(FLUSH_AT_END_MS) } as Runnable, 'slideloop-outbox-exit')
         Runtime.runtime.addShutdownHook(atExit)
-        annul()
-        writer.start()
+        annulled() // what a power cut left between the refusal of a label and the end of its undo
+        disk.start()
         sender.start()
     }
 
     /** Returns the folder of a server's outbox, named by the hash of its address. */
     static Path folderFor(Path base, Server server) {
         base.resolve(Spool.sha256(server.identity().getBytes(StandardCharsets.UTF_8)).take(16))
+    }
+
+    /**
+     * Returns what is left in the outboxes of other servers, so that it is not forgotten when an
+     * address changes: {server, waiting, refused} of each, address and numbers. Reads files: for some ms.
+     */
+    static List<Map<String, Object>> leftElsewhere(Path base, Server server) {
+        Path own = folderFor(base, server)
+        List<Path> folders = Files.isDirectory(base) ? Files.list(base).withCloseable { it.toList() } : []
+        folders.findAll { Path it -> it != own }.collect { Path it -> Spool.peek(it) }
+            .findAll { Map<String, Object> it -> it['waiting'] || it['refused'] }
     }
 
     /**
@@ -139,7 +136,7 @@ final class Outbox implements Closeable {
             }
             waiting[id] = kept
             unwritten << id
-            put([line('add', kept)]) { written(kept) }
+            disk.put([line('add', kept)]) { written(kept) }
             gone = annulled()
         }
         gone.each { Map<String, Object> it -> tell('dropped', it, null, null) }
@@ -149,6 +146,17 @@ final class Outbox implements Closeable {
     /** Returns the entries that the server has not acknowledged, in the order to be sent. */
     synchronized List<Map<String, Object>> waiting() {
         new ArrayList<Map<String, Object>>(waiting.values())
+    }
+
+    /** Returns those of one study. */
+    List<Map<String, Object>> waitingOf(String studyId) {
+        waiting().findAll { Map<String, Object> it -> isOf(it, studyId) } as List<Map<String, Object>>
+    }
+
+    /** Whether an entry changes a study. */
+    static boolean isOf(Map<String, Object> entry, String studyId) {
+        String path = "/studies/${Server.segment(studyId)}"
+        entry['path'] == path || (entry['path'] as String).startsWith("${path}/")
     }
 
     /** Returns the refused entries, each with its `problem` (a Problem) beside its own fields. */
@@ -165,7 +173,7 @@ final class Outbox implements Closeable {
 
     /** Returns why nothing is sent now, or nothing can be written; null if all is well. */
     Problem trouble() {
-        unwritable ?: held
+        disk.trouble() ?: held
     }
 
     /** Returns how many lines of the disk's log could not be read and were set aside beside it. */
@@ -217,7 +225,7 @@ final class Outbox implements Closeable {
             Map<String, Object> entry = (Map<String, Object>) refusal['entry']
             waiting[eventId] = entry
             unwritten << eventId
-            put([line('again', eventId)]) { written(entry) }
+            disk.put([line('again', eventId)]) { written(entry) }
         }
         true
     }
@@ -239,9 +247,7 @@ final class Outbox implements Closeable {
      * @return whether it is
      */
     boolean flush(long timeoutMs) {
-        java.util.concurrent.CountDownLatch done = new java.util.concurrent.CountDownLatch(1)
-        jobs << new Job([], { done.countDown() })
-        done.await(timeoutMs, TimeUnit.MILLISECONDS) && unwritable == null
+        disk.flush(timeoutMs)
     }
 
     /** Ends it: what waits stays on the disk for the next one. Blocks until it is there, at most 2 s. */
@@ -256,9 +262,7 @@ final class Outbox implements Closeable {
         }
         sender.interrupt()
         sender.join(FLUSH_AT_END_MS)
-        // Not by an interrupt, which would close the file in the middle of a line.
-        jobs << END
-        writer.join(FLUSH_AT_END_MS)
+        disk.end(FLUSH_AT_END_MS)
         spool.close()
         try {
             Runtime.runtime.removeShutdownHook(atExit)
@@ -269,51 +273,8 @@ final class Outbox implements Closeable {
 
     // The disk ------------------------------------------------------------------------------------
 
-    private void put(List<Map<String, Object>> lines, Runnable after) {
-        jobs << new Job(lines, after)
-    }
-
-    private void writeOn() {
-        try {
-            while (true) {
-                List<Job> found = []
-                Job first = unwritable == null ? jobs.take() : jobs.poll(LONGEST_PAUSE_MS, TimeUnit.MILLISECONDS)
-                if (first != null) {
-                    found << first
-                }
-                jobs.drainTo(found)
-                writeNow(found)
-                found.each { Job job -> job.after?.run() }
-                if (END in found) {
-                    return
-                }
-            }
-        } catch (InterruptedException ignored) {
-            // The machine is ending.
-        }
-    }
-
-    private void writeNow(List<Job> found) {
-        List<Map<String, Object>> lines = []
-        found.each { Job job -> lines.addAll(job.lines) }
-        if (!lines && unwritable == null) {
-            return
-        }
-        try {
-            spool.write(lines)
-            if (unwritable != null) {
-                unwritable = null
-                tell('resumed', null, null, null)
-            }
-        } catch (Problem problem) {
-            // Sent all the same: the server's disk is the best place now.
-            unwritable = problem
-            tell('held', null, null, problem)
-        }
-    }
-
     private void written(Map<String, Object> entry) {
-        boolean isSafe = unwritable == null
+        boolean isSafe = disk.trouble() == null
         synchronized (this) {
             isSafe &= waiting.containsKey(entry['event_id'])
             unwritten.remove(entry['event_id'] as String)
@@ -328,6 +289,7 @@ final class Outbox implements Closeable {
 
     private void sendOn() {
         long pause = FIRST_PAUSE_MS
+        boolean isFirst = true
         try {
             while (!isClosed) {
                 Map<String, Object> entry = first()
@@ -337,7 +299,13 @@ final class Outbox implements Closeable {
                 Problem problem = sent(entry)
                 if (problem == null || !problem.passing) {
                     pause = FIRST_PAUSE_MS
+                    isFirst = true
                     resume()
+                    continue
+                }
+                if (isFirst && problem.code == Problem.UNREACHABLE) {
+                    // Perhaps only a connection kept for too long: not worth a banner.
+                    isFirst = false
                     continue
                 }
                 hold(entry, problem)
@@ -369,8 +337,7 @@ final class Outbox implements Closeable {
             Object answer = server.send(entry['method'] as String, entry['path'] as String, (Map) entry['body'])
             if (!(answer instanceof Map) || !(((Map) answer)['journal'] instanceof Map)) {
                 // A page of somebody's portal is no receipt.
-                throw new Problem(Problem.NOT_SLIDELOOP, 200, "What answers at ${server.url} is not a slideloop server.",
-                    'Check the address with Connect in the menu.', false)
+                throw server.stranger(200)
             }
             acknowledge(entry, (Map<String, Object>) answer)
             return null
@@ -406,7 +373,7 @@ final class Outbox implements Closeable {
         synchronized (this) {
             waiting.remove(id)
             refused[id] = [entry: entry, problem: problem.toMap()] as Map<String, Object>
-            put([[refused: id, problem: problem.toMap()] as Map<String, Object>], null)
+            disk.put([[refused: id, problem: problem.toMap()] as Map<String, Object>], null)
             gone = annulled()
         }
         if (!gone) {
@@ -415,12 +382,8 @@ final class Outbox implements Closeable {
         gone.each { Map<String, Object> it -> tell('dropped', it, null, null) }
     }
 
-    /** Ends what a power cut left between the refusal of a label and the end of its undo. */
-    private synchronized void annul() {
-        annulled()
-    }
-
-    private List<Map<String, Object>> annulled() {
+    /** Ends labels that were refused and taken back, both of each, and returns them. */
+    private synchronized List<Map<String, Object>> annulled() {
         List<Map<String, Object>> gone = []
         for (String id : new ArrayList<String>(refused.keySet())) {
             List<Map<String, Object>> undos = undosOf(id)
@@ -444,7 +407,7 @@ final class Outbox implements Closeable {
 
     private void goneFor(List<Map<String, Object>> entries) {
         if (entries) {
-            put(entries.collect { Map<String, Object> it -> line('gone', it['event_id']) }, null)
+            disk.put(entries.collect { Map<String, Object> it -> line('gone', it['event_id']) }, null)
         }
     }
 
@@ -496,11 +459,5 @@ final class Outbox implements Closeable {
                 LOG.log(System.Logger.Level.WARNING, 'A listener of the outbox failed', err)
             }
         }
-    }
-
-    private static Thread daemon(String name, Runnable work) {
-        Thread thread = new Thread(work, name)
-        thread.daemon = true
-        thread
     }
 }

@@ -27,17 +27,20 @@ final class Pictures implements AutoCloseable {
         final Map patch
         final double context
         final int px
+        /** What tells this picture from others: the same place in the same size is the same one. */
+        final String key
 
         Wanted(Map patch, double context, int px) {
             this.patch = patch
             this.context = context
             this.px = px
+            StringBuilder place = new StringBuilder()
+            for (Object part : [patch.slide, patch.x, patch.y, patch.width, context, px]) {
+                place.append(part).append(' ')
+            }
+            key = place.toString()
         }
 
-        /** What tells this picture from others: the same place in the same size is the same one. */
-        String key() {
-            "${patch.slide} ${patch.x} ${patch.y} ${patch.width} $context $px"
-        }
     }
 
     /** What came of it: an image, or a sentence why there is none. */
@@ -93,7 +96,7 @@ final class Pictures implements AutoCloseable {
 
     /** The picture or its problem if it is there, null if it is still to be read. */
     synchronized Found get(Wanted wanted) {
-        kept.get(wanted.key())
+        kept.get(wanted.key)
     }
 
     /** Read these, most urgent first, instead of what was wanted before. */
@@ -102,7 +105,7 @@ final class Pictures implements AutoCloseable {
         queue.clear()
         needed.clear()
         for (Wanted wanted : inOrder) {
-            String key = wanted.key()
+            String key = wanted.key
             if (!needed.add(key)) {
                 continue
             }
@@ -135,9 +138,13 @@ final class Pictures implements AutoCloseable {
         Wanted wanted
         while ((wanted = next()) != null) {
             Found found = read(wanted)
-            keep(wanted.key(), found)
+            keep(wanted.key, found)
             Wanted arrived = wanted
-            ui.execute { listeners.each { it.accept(arrived) } }
+            ui.execute { ->
+                for (Consumer<Wanted> listener : listeners) {
+                    listener.accept(arrived)
+                }
+            }
         }
     }
 
@@ -147,7 +154,7 @@ final class Pictures implements AutoCloseable {
                 Wanted wanted = waiting.next()
                 // One that another thread is at stays away from this one, and is not read twice.
                 waiting.remove()
-                if (beingRead.add(wanted.key())) {
+                if (beingRead.add(wanted.key)) {
                     return wanted
                 }
             }
@@ -177,7 +184,9 @@ final class Pictures implements AutoCloseable {
         }
         kept.put(key, found)
         keptBytes = 0
-        kept.values().each { keptBytes += bytes(it) }
+        for (Found each : kept.values()) {
+            keptBytes += bytes(each)
+        }
         for (Iterator<Map.Entry<String, Found>> oldest = kept.entrySet().iterator();
                 keptBytes > limitBytes && oldest.hasNext();) {
             Map.Entry<String, Found> entry = oldest.next()

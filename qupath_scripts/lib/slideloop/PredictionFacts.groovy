@@ -19,7 +19,7 @@ final class PredictionFacts {
 
     /** "1 234". */
     String patches(String className) {
-        Words.grouped(prediction.count(className))
+        WindowWords.grouped(prediction.count(className))
     }
 
     /** "12.3 mm²"; blank where the size of a pixel is not known. */
@@ -45,7 +45,7 @@ final class PredictionFacts {
     /** How much of the slide an expert labelled, in a sentence. */
     String lookedAt() {
         int n = prediction.nGiven()
-        "Labelled by you: ${Words.grouped(n)} of ${Words.grouped(prediction.n)} patch${prediction.n == 1 ? '' : 'es'} (${percent(n, prediction.n)})."
+        "Labelled by you: ${WindowWords.grouped(n)} of ${WindowWords.grouped(prediction.n)} patch${prediction.n == 1 ? '' : 'es'} (${percent(n, prediction.n)})."
     }
 
     /** How sure the rest is, in a sentence. */

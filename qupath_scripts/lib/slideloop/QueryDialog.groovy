@@ -132,6 +132,6 @@ final class QueryDialog {
     private static String title(Map<String, Object> study) {
         long n = 0
         ((Map<String, Number>) study['n_labels']).values().each { Number it -> n += it.longValue() }
-        "${study['name']} (${((List) study['classes']).join(', ')}; ${Words.count(n, 'label')})".toString()
+        "${study['name']} (${((List) study['classes']).join(', ')}; ${WindowWords.count(n, 'label')})".toString()
     }
 }

@@ -65,9 +65,9 @@ final class RefusedPanel extends VBox {
     }
 
     private VBox card(Map entry) {
-        Label what = new Label(Words.refusal(entry))
+        Label what = new Label(WindowWords.refusal(entry))
         what.styleClass.add('refused-what')
-        Label why = new Label(Words.whyRefused(entry))
+        Label why = new Label(WindowWords.whyRefused(entry))
         for (Label words : [what, why]) {
             words.wrapText = true
             words.minHeight = Region.USE_PREF_SIZE

@@ -4,11 +4,6 @@ import groovy.transform.CompileStatic
 
 import java.text.Normalizer
 import java.util.concurrent.Executor
-import java.util.concurrent.Executors
-import java.util.concurrent.ScheduledExecutorService
-import java.util.concurrent.ScheduledFuture
-import java.util.concurrent.ThreadFactory
-import java.util.concurrent.TimeUnit
 import java.util.function.Consumer
 
 /**
@@ -33,7 +28,7 @@ final class Review implements Closeable {
     private static final long LEAST_PAUSE_MS = 1000
     private static final long FIRST_PAUSE_MS = 500
     private static final long LONGEST_PAUSE_MS = 5000
-    private static final long DRAIN_MS = 3000
+    private static final Map<String, Object> UNDO = [scope: 'last'].asImmutable() as Map<String, Object>
     private static final List<String> UNFINISHED = ['loading', 'indexing', 'training', 'problem']
 
     /** A label given here, and what was on the screen before it. */
@@ -43,14 +38,15 @@ final class Review implements Closeable {
         Map<String, Object> round
         Map<String, String> labels
         Map<String, Object> patch
+        Map<String, Object> about
     }
 
     /** Who judges, as it will stand in the study's journal; null: nobody named. */
     String reader
 
-    private final Server server
     private final Outbox outbox
     private final Executor ui
+    private final Questions questions
     private final List<Runnable> listeners = []
     private final Consumer<Outbox.Event> ear
     private volatile View snapshot
@@ -58,10 +54,6 @@ final class Review implements Closeable {
 
     // All of these in the UI thread only.
     private String studyId
-    private int visit
-    private ScheduledExecutorService network
-    private ScheduledFuture<?> asked
-    private boolean isAsking
     /** Whether the server's round may differ from ours beyond what is on its way. */
     private boolean isStale
     /** Counts what may change the server's round; an answer to an earlier question tells nothing then. */
@@ -87,9 +79,9 @@ final class Review implements Closeable {
      * @param ui runs what it is given in the UI thread, one after the other: Platform.&runLater
      */
     Review(Server server, Outbox outbox, Executor ui) {
-        this.server = server
         this.outbox = outbox
         this.ui = ui
+        questions = new Questions(server, outbox, ui)
         snapshot = look()
         ear = { Outbox.Event event -> ui.execute { happened(event) } } as Consumer<Outbox.Event>
         outbox.onEvent(ear)
@@ -100,19 +92,17 @@ final class Review implements Closeable {
         leave()
         this.studyId = studyId
         state = 'loading'
-        network = Executors.newScheduledThreadPool(2, { Runnable work ->
-            Thread thread = new Thread(work, 'slideloop-review')
-            thread.daemon = true
-            thread
-        } as ThreadFactory)
+        questions.start()
         goOn()
         changed()
     }
 
-    /** Asks for the study and its round again: after a query, new settings, or undo in the menu. */
+    /** Asks for the study and its round again: after a change that did not go by the outbox. */
     void refresh() {
         if (state != 'closed') {
             isStale = true
+            // Whatever was done past us may be what an undo would take back.
+            steps.clear()
             hurry()
             changed()
         }
@@ -146,7 +136,7 @@ final class Review implements Closeable {
         if (isTakingBack) {
             passingNote = 'The latest label is being taken back: a moment.'
         } else if (state == 'labelling' && current() != null) {
-            take(Normalizer.normalize(name, Normalizer.Form.NFC))
+            trying { take(Normalizer.normalize(name, Normalizer.Form.NFC)) }
         }
         changed()
     }
@@ -174,13 +164,15 @@ final class Review implements Closeable {
     void back() {
         passingNote = null
         if (state != 'closed' && !isTakingBack) {
-            if (pending().any { Map<String, Object> it -> !mine.contains(it['event_id']) }) {
+            if (outbox.waitingOf(studyId).any { Map<String, Object> it -> !mine.contains(it['event_id']) }) {
                 steps.clear()
             }
             if (steps) {
-                takeBack(steps.pop())
+                trying { takeBack(steps.pop()) }
             } else if (round != null) {
-                askForLatest()
+                isTakingBack = true
+                passingNote = 'Taking back the latest label.'
+                questions.askForLatest(studyId) { Questions.Latest it -> takeBackAtServer(it) }
             }
         }
         changed()
@@ -217,8 +209,9 @@ final class Review implements Closeable {
             body['reader'] = reader
         }
         String path = "/studies/${Server.segment(studyId)}/labels/${Server.segment(patch['id'])}"
-        String id = send('PUT', path, body, about(patch, name, round), null)
-        steps.push(new Step(eventId: id, round: round, labels: new LinkedHashMap<>(labels), patch: patch))
+        Map<String, Object> about = Words.aboutLabel(study, round, patch, name)
+        String id = send('PUT', path, body, about, null)
+        steps.push(new Step(eventId: id, round: round, labels: new LinkedHashMap<>(labels), patch: patch, about: about))
         labels[patch['id'] as String] = name
         int n = patches().size()
         int found = (1..n).findIndexOf { int it -> isOpen(patches()[(position + it) % n]) }
@@ -236,8 +229,7 @@ final class Review implements Closeable {
     }
 
     private void takeBack(Step step) {
-        String label = snapshot.labels[step.patch['id']] ?: ''
-        send('POST', undoPath(), [scope: 'last'] as Map<String, Object>, undoAbout(step.patch, label, step.round), step.eventId)
+        send('POST', undoPath(), UNDO, Words.aboutUndo(step.about), step.eventId)
         if (round != null && round['round_id'] != step.round['round_id']) {
             next = patches()
         }
@@ -249,72 +241,40 @@ final class Review implements Closeable {
         position = patches().findIndexOf { Map<String, Object> it -> it['id'] == step.patch['id'] }
     }
 
-    /** Asks the journal what the latest step is, since it was not made here. */
-    private void askForLatest() {
-        isTakingBack = true
-        passingNote = 'Taking back the latest label.'
-        String id = studyId
-        int ours = visit
-        network.execute { ->
-            Map<String, Object> latest = null
-            Problem why = null
-            try {
-                waitUntilSent(id)
-                latest = Journal.latestAction(server, id)
-            } catch (Problem err) {
-                why = err
-            }
-            ui.execute { ->
-                if (ours == visit) {
-                    takeBackAtServer(latest, why)
-                    goOn()
-                    changed()
-                }
-            }
-        }
-    }
-
-    private void waitUntilSent(String id) {
-        long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(DRAIN_MS)
-        while (outbox.waiting().any { Map<String, Object> it -> isOf(it, id) }) {
-            if (outbox.trouble() != null) {
-                throw outbox.trouble()
-            }
-            if (System.nanoTime() > end) {
-                throw new Problem('busy', 0, 'The labels before it are still on their way.', 'Try again in a moment.', true)
-            }
-            sleep(20)
-        }
-    }
-
-    private void takeBackAtServer(Map<String, Object> latest, Problem why) {
+    /** Takes back a label that was not given here, or says why not. */
+    private void takeBackAtServer(Questions.Latest latest) {
         isTakingBack = false
-        String type = latest?.get('type')
-        if (why != null) {
-            passingNote = "Nothing was taken back. ${why.message}"
-        } else if (type == 'label') {
-            Map data = (Map) latest['data']
-            Map<String, Object> patch = patches().find { Map<String, Object> it -> it['id'] == data['patch'] } ?:
-                ([id: data['patch']] as Map<String, Object>)
-            isTakingBack = true
-            undoUnderWay = send('POST', undoPath(), [scope: 'last'] as Map<String, Object>,
-                undoAbout(patch, data['label'] as String, null), null)
-            passingNote = 'Taking back the latest label.'
-        } else if (type == 'query') {
-            passingNote = 'There is no label before this one but the query itself; Undo in the menu takes that back.'
-        } else if (type == 'region') {
-            passingNote = 'The latest step is a region, not a label; Undo in the menu takes that back.'
+        if (latest.problem != null) {
+            passingNote = "Nothing was taken back. ${latest.problem.message}"
+        } else if (latest.event?.get('type') == 'label') {
+            Map<String, Object> data = (Map<String, Object>) latest.event['data']
+            Map<String, Object> label = new LinkedHashMap<>(study: study?.get('name'), patch: data['patch'], label: data['label'])
+            trying {
+                undoUnderWay = send('POST', undoPath(), UNDO, Words.aboutUndo(label), null)
+                isTakingBack = true
+            }
         } else {
-            passingNote = 'There is nothing to take back.'
+            passingNote = Words.notTakenBack(latest.event)
+        }
+        goOn()
+        changed()
+    }
+
+    /** Says what keeps an entry from being taken. */
+    private void trying(Runnable work) {
+        try {
+            work.run()
+        } catch (Problem err) {
+            passingNote = err.message
         }
     }
 
     private String send(String method, String path, Map<String, Object> body, Map<String, Object> about, String undoes) {
-        Map<String, Object> entry = [event_id: UUID.randomUUID().toString(), method: method, path: path, body: body, about: about] as Map<String, Object>
+        String id = UUID.randomUUID().toString()
+        Map<String, Object> entry = [event_id: id, method: method, path: path, body: body, about: about] as Map<String, Object>
         if (undoes != null) {
             entry['undoes'] = undoes
         }
-        String id = entry['event_id'] as String
         mine << id
         stamp++
         outbox.append(entry)
@@ -328,9 +288,12 @@ final class Review implements Closeable {
             changed()
             return
         }
+        if (event.kind == 'saved' || outbox.trouble() == null && event.kind == 'resumed') {
+            problem = null
+        }
         if (event.kind == 'resumed') {
             hurry()
-        } else if (event.entry != null && event.kind != 'held' && isOf(event.entry, studyId)) {
+        } else if (event.entry != null && event.kind != 'held' && Outbox.isOf(event.entry, studyId)) {
             stamp++
             happenedHere(event)
         }
@@ -347,13 +310,14 @@ final class Review implements Closeable {
             }
             return
         }
-        if (id == undoUnderWay) {
+        boolean isAwaited = id == undoUnderWay
+        if (isAwaited) {
             undoUnderWay = null
             isTakingBack = false
             passingNote = null
         }
         if (event.kind == 'saved' && isMine) {
-            saved(event)
+            saved(event, isAwaited)
             return
         }
         isStale = true
@@ -363,17 +327,18 @@ final class Review implements Closeable {
         }
     }
 
-    private void saved(Outbox.Event event) {
+    private void saved(Outbox.Event event, boolean isAwaited) {
         Map<String, Object> answer = event.answer
         if (answer['n_labels'] instanceof Map && study != null) {
             study = new LinkedHashMap<String, Object>(study)
             study['n_labels'] = answer['n_labels']
         }
-        if (pending()) {
+        if (outbox.waitingOf(studyId)) {
             return
         }
         if (answer.containsKey('patches')) {
-            adopt(answer, ((Map) event.entry['about'])['patch'] as String)
+            // What was taken back here is on the screen since the key was pressed.
+            adopt(answer, isAwaited ? ((Map) event.entry['about'])['patch'] as String : null)
         } else if (!(answer['remaining'] instanceof Number) ||
             ((Number) answer['remaining']).intValue() != patches().count { Map<String, Object> it -> isOpen(it) }) {
             isStale = true
@@ -385,7 +350,7 @@ final class Review implements Closeable {
         Map body = (Map) entry['body']
         String patch = ((Map) entry['about'])?.get('patch')
         boolean isHere = round != null && body['round_id'] != null && body['round_id'] == round['round_id']
-        boolean isNewest = !pending().any { Map<String, Object> it -> ((Map) it['about'])?.get('patch') == patch }
+        boolean isNewest = !outbox.waitingOf(studyId).any { Map<String, Object> it -> ((Map) it['about'])?.get('patch') == patch }
         if (isHere && isNewest && labels[patch] == body['label']) {
             labels.remove(patch)
             state = state == 'training' ? 'labelling' : state
@@ -394,51 +359,27 @@ final class Review implements Closeable {
 
     private void goOn(long delayMs = 0) {
         boolean isWanted = isStale || state in UNFINISHED
-        if (state != 'closed' && isWanted && !isAsking && !isTakingBack && !pending()) {
-            ask(delayMs)
+        if (state == 'closed' || !isWanted || questions.open || isTakingBack || outbox.waitingOf(studyId)) {
+            return
         }
+        int asOf = stamp
+        int waitS = state in ['indexing', 'training'] ? WAIT_S : 0
+        questions.ask(studyId, isStale || study == null, waitS, delayMs) { Questions.Answer it -> answered(it, asOf) }
     }
 
     /** Asks now, and does not wait a pause out. */
     private void hurry() {
         pause = FIRST_PAUSE_MS
-        if (isAsking && asked.cancel(false)) {
-            isAsking = false
-        }
+        questions.giveUp()
         goOn()
     }
 
-    private void ask(long delayMs) {
-        isAsking = true
-        int ours = visit, asOf = stamp
-        boolean wantsStudy = isStale || study == null
-        String path = "/studies/${Server.segment(studyId)}"
-        int wait = state in ['indexing', 'training'] ? WAIT_S : 0
-        asked = network.schedule({
-            Map<String, Object> foundStudy = null, found = null
-            Problem why = null
-            long start = System.nanoTime()
-            try {
-                foundStudy = wantsStudy ? (Map<String, Object>) server.get(path) : null
-                found = (Map<String, Object>) server.get("${path}/round?wait=${wait}")
-            } catch (Problem err) {
-                why = err
-            }
-            long took = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - start)
-            ui.execute { ->
-                if (ours == visit) {
-                    answered(asOf, foundStudy, found, why, took)
-                }
-            }
-        } as Runnable, delayMs, TimeUnit.MILLISECONDS)
-    }
-
-    private void answered(int asOf, Map<String, Object> foundStudy, Map<String, Object> found, Problem why, long tookMs) {
-        isAsking = false
-        study = foundStudy ?: study
-        if (why != null) {
-            problem = why
-            if (!why.passing && !pending()) {
+    private void answered(Questions.Answer answer, int asOf) {
+        boolean isCurrent = asOf == stamp && !outbox.waitingOf(studyId)
+        study = answer.study ?: study
+        if (answer.problem != null) {
+            problem = answer.problem
+            if (isCurrent && !problem.passing) {
                 state = 'problem'
                 steps.clear()
             }
@@ -450,13 +391,11 @@ final class Review implements Closeable {
             }
             problem = null
             pause = FIRST_PAUSE_MS
-            long rest = 0
-            if (asOf == stamp && !pending()) {
-                isStale = isStale && foundStudy == null
-                adopt(found, null)
-                rest = Math.max(0, LEAST_PAUSE_MS - tookMs)
+            if (isCurrent) {
+                isStale = isStale && answer.study == null
+                adopt(answer.round, null)
             }
-            goOn(rest)
+            goOn(isCurrent ? Math.max(0, LEAST_PAUSE_MS - answer.tookMs) : 0)
         }
         changed()
     }
@@ -496,26 +435,28 @@ final class Review implements Closeable {
             show(found, theirs)
         }
         int asked = at == null ? -1 : patches().findIndexOf { Map<String, Object> it -> it['id'] == at }
-        position = asked < 0 ? position : asked
+        if (asked >= 0) {
+            position = asked
+        } else if (before != 'labelling') {
+            position = firstOpen()
+        }
     }
 
     private void show(Map<String, Object> found, Map<String, String> theirs) {
         round = found
         labels = theirs
         next = []
-        position = Math.max(0, patches().findIndexOf { Map<String, Object> it -> isOpen(it) })
+        position = firstOpen()
     }
 
     private void leave() {
-        visit++
-        network?.shutdownNow()
-        network = null
+        questions.stop()
         state = 'closed'
         studyId = null
         undoUnderWay = null
         serverNote = null
         passingNote = null
-        isAsking = isStale = isTakingBack = false
+        isStale = isTakingBack = false
         study = null
         round = null
         problem = null
@@ -542,88 +483,19 @@ final class Review implements Closeable {
     }
 
     private View look() {
-        List<Map<String, Object>> waiting = outbox.waiting()
+        int nWaiting = outbox.waiting().size()
         Problem trouble = outbox.trouble() ?: problem
-        new View([study: study, round: round, patches: patches(), state: state, position: position, labels: labels,
-                  saved: marks(waiting), progress: progress, note: note(waiting.size(), trouble), problem: trouble,
-                  waiting: waiting.size(), refused: outbox.refused(), classes: classes(), next: next] as Map<String, Object>)
-    }
-
-    private String note(int nWaiting, Problem trouble) {
-        if (passingNote != null) {
-            return passingNote
-        }
-        String changes = nWaiting == 1 ? '1 change is' : "${nWaiting} changes are"
-        if (nWaiting && trouble != null) {
-            return trouble.code == 'outbox_unusable' ? "${changes} on the way." :
-                "${changes} safe on this machine, and sent when the server takes them."
-        }
-        if (nWaiting && state == 'loading') {
-            return "${changes} left from before, and sent first."
-        }
-        serverNote
-    }
-
-    private Map<String, String> marks(List<Map<String, Object>> waiting) {
-        Map<String, String> marks = new LinkedHashMap<>()
-        if (studyId == null) {
-            return marks
-        }
-        outbox.refused().each { Map<String, Object> it ->
-            String patch = patchOf(it)
-            if (patch != null && !labels.containsKey(patch)) {
-                marks[patch] = 'refused'
-            }
-        }
-        labels.keySet().each { String patch -> marks[patch] = 'saved' }
-        Set<Object> undone = waiting.collect { Map<String, Object> it -> it['undoes'] } as Set<Object>
-        waiting.findAll { Map<String, Object> it -> !undone.contains(it['event_id']) }.each { Map<String, Object> it ->
-            String patch = patchOf(it)
-            if (patch != null && labels.containsKey(patch)) {
-                if (outbox.isWritten(it['event_id'] as String)) {
-                    marks[patch] = 'waiting'
-                } else {
-                    marks.remove(patch)
-                }
-            }
-        }
-        marks
-    }
-
-    /** Returns the patch that an entry labels in the round on the screen, or null. */
-    private String patchOf(Map<String, Object> entry) {
-        boolean isHere = isOf(entry, studyId) && round != null && ((Map) entry['body'])['round_id'] == round['round_id']
-        isHere && round['round_id'] != null ? ((Map) entry['about'])?.get('patch') as String : null
-    }
-
-    private Map<String, Object> about(Map<String, Object> patch, String label, Map<String, Object> of) {
-        Map<String, Object> about = [study: study?.get('name'), patch: patch['id'], label: label] as Map<String, Object>
-        ['slide', 'x', 'y', 'width', 'height'].each { String it -> about[it] = patch[it] }
-        int number = 1 + ((List<Map<String, Object>>) of['patches']).findIndexOf { Map<String, Object> it -> it['id'] == patch['id'] }
-        about['session'] = of['session']
-        about['round'] = of['round']
-        about['text'] = "${label}: patch ${number} of round ${of['round']}, session ${of['session']}".toString()
-        about
-    }
-
-    private Map<String, Object> undoAbout(Map<String, Object> patch, String label, Map<String, Object> of) {
-        Map<String, Object> about = of == null ?
-            [study: study?.get('name'), patch: patch['id'], label: label, text: "${label}".toString()] as Map<String, Object> :
-            about(patch, label, of)
-        about['text'] = "Take back ${about['text']}".toString()
-        about
+        String note = passingNote ?: Words.ofWaiting(nWaiting, trouble, state == 'loading') ?: serverNote
+        new View([
+            study: study, classes: classes(), round: round, session: round == null ? 0 : Words.session(study, round),
+            patches: patches(), state: state, position: position, labels: labels,
+            saved: Marks.of(outbox, round?.get('round_id'), labels), progress: progress, note: note,
+            problem: trouble, waiting: nWaiting, refused: outbox.refused(), next: next,
+        ] as Map<String, Object>)
     }
 
     private String undoPath() {
         "/studies/${Server.segment(studyId)}/undo"
-    }
-
-    private List<Map<String, Object>> pending() {
-        outbox.waiting().findAll { Map<String, Object> it -> isOf(it, studyId) } as List<Map<String, Object>>
-    }
-
-    private static boolean isOf(Map<String, Object> entry, String studyId) {
-        (entry['path'] as String).startsWith("/studies/${Server.segment(studyId)}/")
     }
 
     private Map<String, Object> current() {
@@ -640,6 +512,10 @@ final class Review implements Closeable {
 
     private boolean isOpen(Map<String, Object> patch) {
         !labels.containsKey(patch['id'])
+    }
+
+    private int firstOpen() {
+        Math.max(0, patches().findIndexOf { Map<String, Object> it -> isOpen(it) })
     }
 
     private boolean isWhole() {

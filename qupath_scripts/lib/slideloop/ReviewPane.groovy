@@ -152,7 +152,7 @@ final class ReviewPane extends StackPane {
         String queryClass = (view.round?.query as Map)?.label as String
         Map patch = view.state == 'labelling' ? view.patch : null
         header.show(view, queryClass == null ? null : colour(queryClass))
-        legend.hold(view.classes) { String name -> colour(name) }
+        legend.hold(view.classes, (String name) -> colour(name))
         legend.show(patch == null ? null : view.labels[patch.id as String], numbers(view))
         showThumbnails(view, queryClass, patch)
         sayWhatGoesOn(view)
@@ -163,15 +163,20 @@ final class ReviewPane extends StackPane {
     }
 
     private void showThumbnails(View view, String queryClass, Map current) {
-        int places = (view.study?.k ?: 0) as int
-        List<Thumbnail> thumbnails = strip.hold(view.patches.size(), places)
-        thumbnails.eachWithIndex { Thumbnail thumbnail, int i ->
+        List<Thumbnail> thumbnails = strip.hold(view.patches.size(), places(view))
+        for (int i = 0; i < thumbnails.size(); i++) {
             Map patch = view.patches[i]
             String id = patch.id as String, label = view.labels[id]
-            thumbnail.show(patch, queryClass, label, label == null ? null : colour(label), view.saved[id],
-                id == current?.id)
-            thumbnail.picture(pictures.get(small(patch))?.image)
+            thumbnails[i].show(patch, queryClass, label, label == null ? null : colour(label), view.saved[id],
+                id == current?.get('id'))
+            thumbnails[i].picture(pictures.get(small(patch))?.image)
         }
+    }
+
+    /** The last rounds may have fewer patches than the others; their places stay. */
+    private static int places(View view) {
+        Object k = view.study?.get('k')
+        k instanceof Number ? ((Number) k).intValue() : 0
     }
 
     private void showPatch(View view, Map patch) {
@@ -188,8 +193,8 @@ final class ReviewPane extends StackPane {
         onDisplay = patch.id as String
         gate.hidden()
         List<Pictures.Wanted> scales = large(patch)
-        scales.eachWithIndex { Pictures.Wanted wanted, int i ->
-            if (!place(i, pictures.get(wanted))) {
+        for (int i = 0; i < scales.size(); i++) {
+            if (!place(i, pictures.get(scales[i]))) {
                 patchPane.view(i).awaitAnother()
             }
         }
@@ -219,13 +224,15 @@ final class ReviewPane extends StackPane {
         View view = review.view()
         Map patch = view.state == 'labelling' ? view.patch : null
         if (patch != null && patch.id == onDisplay) {
-            int scale = large(patch).findIndexOf { it.key() == wanted.key() }
-            if (scale >= 0) {
-                place(scale, pictures.get(wanted))
+            List<Pictures.Wanted> scales = large(patch)
+            for (int i = 0; i < scales.size(); i++) {
+                if (scales[i].key == wanted.key) {
+                    place(i, pictures.get(wanted))
+                }
             }
         }
-        for (Thumbnail thumbnail : strip.hold(view.patches.size(), (view.study?.k ?: 0) as int)) {
-            if (thumbnail.patch != null && small(thumbnail.patch).key() == wanted.key()) {
+        for (Thumbnail thumbnail : strip.hold(view.patches.size(), places(view))) {
+            if (thumbnail.patch != null && small(thumbnail.patch).key == wanted.key) {
                 thumbnail.picture(pictures.get(wanted)?.image)
             }
         }
@@ -237,18 +244,44 @@ final class ReviewPane extends StackPane {
         if (patch != null) {
             wanted.addAll(large(patch))
         }
-        wanted.addAll(view.patches.collect { small(it) })
-        List<Map> after = view.patches.drop(view.position + 1) + view.patches.take(view.position)
-        List<Map> open = after.findAll { !view.labels.containsKey(it.id as String) } as List<Map>
-        open.take(AHEAD).each { wanted.addAll(large(it)) }
-        wanted.addAll(view.next.collect { small(it) })
-        view.next.take(AHEAD).each { wanted.addAll(large(it)) }
-        open.drop(AHEAD).each { wanted << large(it).first() }
+        for (Map each : view.patches) {
+            wanted << small(each)
+        }
+        List<Map> open = openAfter(view)
+        for (int i = 0; i < open.size() && i < AHEAD; i++) {
+            wanted.addAll(large(open[i]))
+        }
+        for (Map each : view.next) {
+            wanted << small(each)
+        }
+        for (int i = 0; i < view.next.size() && i < AHEAD; i++) {
+            wanted.addAll(large(view.next[i]))
+        }
+        for (int i = AHEAD; i < open.size(); i++) {
+            wanted << large(open[i])[0]
+        }
         wanted
     }
 
+    /** The patches without a label in the order in which they will come up. */
+    private static List<Map> openAfter(View view) {
+        List<Map> open = []
+        int n = view.patches.size()
+        for (int i = 1; i < n; i++) {
+            Map patch = view.patches[(view.position + i) % n]
+            if (!view.labels.containsKey(patch.id as String)) {
+                open << patch
+            }
+        }
+        open
+    }
+
     private List<Pictures.Wanted> large(Map patch) {
-        PatchPane.CONTEXTS.collect { wanted(patch, it, it == 1d ? LARGE_PX : WIDE_PX) }
+        List<Pictures.Wanted> scales = []
+        for (Double context : PatchPane.CONTEXTS) {
+            scales << wanted(patch, context, context == 1d ? LARGE_PX : WIDE_PX)
+        }
+        scales
     }
 
     private Pictures.Wanted small(Map patch) {
@@ -290,7 +323,7 @@ final class ReviewPane extends StackPane {
             default:
                 patchPane.say('The study cannot be shown', view.problem?.message ?: '', null, true)
         }
-        status.say(Words.status(view, hasFocus), view.problem != null)
+        status.say(WindowWords.status(view, hasFocus), view.problem != null)
     }
 
     private static Map<String, ?> numbers(View view) {
@@ -298,10 +331,10 @@ final class ReviewPane extends StackPane {
     }
 
     private Color colour(String answer) {
-        if (answer == Words.UNSURE) {
+        if (answer == WindowWords.UNSURE) {
             return Color.rgb(150, 150, 150)
         }
-        if (answer == Words.EXCLUDE) {
+        if (answer == WindowWords.EXCLUDE) {
             return Color.rgb(70, 70, 70)
         }
         int rgb = host.colour(answer)

@@ -74,7 +74,7 @@ final class SendCorrections {
             parts << "Left out: annotations of ${found.unknownClasses.join(', ')}, which this study does not have.".toString()
         }
         if (found.nWithoutArea) {
-            parts << "Left out: ${Words.count(found.nWithoutArea, 'annotation')} without an area (lines, points).".toString()
+            parts << "Left out: ${WindowWords.count(found.nWithoutArea, 'annotation')} without an area (lines, points).".toString()
         }
         parts.join(' ')
     }

@@ -87,13 +87,13 @@ final class Sending {
     private static String outcome(int nSent, int nGiven, List<Problem> refusals, int nOpen, Problem held) {
         List<String> sentences = []
         if (nSent || !nOpen && !refusals) {
-            sentences << "${Words.count(nSent, 'correction')} sent: ${Words.grouped(nGiven)} patches have the label that you gave.".toString()
+            sentences << "${WindowWords.count(nSent, 'correction')} sent: ${WindowWords.grouped(nGiven)} patches have the label that you gave.".toString()
         }
         if (refusals) {
-            sentences << "${Words.count(refusals.size(), 'correction')} refused: ${refusals[0].message} Review shows ${refusals.size() == 1 ? 'it' : 'them'}.".toString()
+            sentences << "${WindowWords.count(refusals.size(), 'correction')} refused: ${refusals[0].message} Review shows ${refusals.size() == 1 ? 'it' : 'them'}.".toString()
         }
         if (nOpen) {
-            sentences << "${Words.count(nOpen, 'correction')} kept on this computer, and sent when the server takes them: ${held.message}".toString()
+            sentences << "${WindowWords.count(nOpen, 'correction')} kept on this computer, and sent when the server takes them: ${held.message}".toString()
         }
         sentences.join(' ')
     }

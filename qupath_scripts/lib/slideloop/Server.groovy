@@ -94,7 +94,7 @@ final class Server {
         } catch (JsonParseException ignored) {
             // Said below.
         }
-        throw notSlideloop(answer.statusCode())
+        throw stranger(answer.statusCode())
     }
 
     /**
@@ -161,7 +161,7 @@ final class Server {
         int status = answer.statusCode()
         String type = answer.headers().firstValue('Content-Type').orElse('')
         if (!type.startsWith('application/problem+json')) {
-            return notSlideloop(status)
+            return stranger(status)
         }
         if (status == 401) {
             return new Problem('unauthorized', status, "The server at ${url} wants its token, or another one.",
@@ -175,10 +175,11 @@ final class Server {
         } catch (JsonParseException ignored) {
             // Said below.
         }
-        notSlideloop(status)
+        stranger(status)
     }
 
-    private Problem notSlideloop(int status) {
+    /** Returns what is said when something answers that is no slideloop server, with the status of its answer. */
+    Problem stranger(int status) {
         new Problem(Problem.NOT_SLIDELOOP, status, "What answers at ${url} is not a slideloop server.",
             'Check the address with Connect in the menu; perhaps another program uses this port.', false)
     }

@@ -80,7 +80,7 @@ final class Sessions {
             app.settings.classes.set(form.classNames.join('\n'))
             keepClasses(form.classNames)
         }
-        Map<String, Object> slideOptions = study == null ? form.slideOptions() : options(known, study)
+        Map<String, Object> slideOptions = study == null ? form.slideOptions() : gridOf(known, study)
         Map<String, Object> studyOptions = study == null ? form.studyOptions() : null
         App.Connection connection = app.connection
         if (connection == null) {
@@ -127,7 +127,7 @@ final class Sessions {
     }
 
     /** A study's grid on this image: as it is there already, or as on its other slides. */
-    private static Map<String, Object> options(Known known, Map<String, Object> study) {
+    private static Map<String, Object> gridOf(Known known, Map<String, Object> study) {
         List<String> ids = (List<String>) study['slides']
         Map<String, Object> slide = known.slides.find { Map<String, Object> it -> it['id'] in ids }
         slide == null ? (Map<String, Object>) [:] : options(slide)

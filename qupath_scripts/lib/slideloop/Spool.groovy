@@ -1,6 +1,5 @@
 package slideloop
 
-import com.google.gson.JsonParseException
 import groovy.transform.CompileStatic
 import groovy.transform.PackageScope
 
@@ -19,7 +18,7 @@ import java.nio.file.StandardOpenOption
  * The outbox on the disk: a log of JSON lines that survives a power cut after every `write`.
  *
  * A line says what became of an entry: {"add": entry}, {"gone": id}, {"refused": id, "problem": ..},
- * {"again": id}. Owns the files and their order on the disk; knows nothing of servers. Not safe from
+ * {"again": id}; the first names the {"server": address}. Owns the files and their order on the disk; knows nothing of servers. Not safe from
  * several threads: the outbox has one for it.
  */
 @CompileStatic
@@ -39,6 +38,7 @@ final class Spool implements Closeable {
     int nSetAside
 
     private final Path folder
+    private final String server
     private final FileChannel lockFile
     private FileChannel log
     private long tidySize
@@ -47,11 +47,13 @@ final class Spool implements Closeable {
     /**
      * Opens a spool, and makes it where there is none.
      *
+     * @param server address of whom it is for
      * @throws Problem `outbox_in_use` if another process or another part of this one has it open,
      *     `outbox_unusable` if the folder cannot be read or written
      */
-    Spool(Path folder) {
+    Spool(Path folder, String server) {
         this.folder = folder
+        this.server = server
         FileChannel taken = null
         try {
             makeFolder(folder)
@@ -70,7 +72,7 @@ final class Spool implements Closeable {
      * @throws Problem `outbox_unusable` if they are not; the next `write` tries them again, too
      */
     void write(List<Map<String, Object>> lines) {
-        lines.each { Map<String, Object> line -> fold(line) }
+        lines.each { Map<String, Object> line -> fold(line, waiting, refused) }
         try {
             if (isDamaged || log.size() > COMPACT_AT_BYTES + 2 * tidySize) {
                 compact()
@@ -79,9 +81,23 @@ final class Spool implements Closeable {
             isDamaged = true
             append(log, lines)
             isDamaged = false
-        } catch (IOException err) {
+        } catch (IOException | RuntimeException err) {
             throw unusable(err)
         }
+    }
+
+    /** Returns {server, waiting, refused} of a folder, whoever has it open: address and numbers. */
+    static Map<String, Object> peek(Path folder) {
+        Map<String, Map<String, Object>> waiting = new LinkedHashMap<>(), refused = new LinkedHashMap<>()
+        String server = null
+        try {
+            byte[] bytes = Files.readAllBytes(folder.resolve(LOG))
+            read(bytes, waiting, refused)
+            server = ((Map) Json.read(new String(linesOf(bytes)[0], StandardCharsets.UTF_8)))['server']
+        } catch (IOException | RuntimeException ignored) {
+            // No folder of an outbox, or a damaged one: opening it will tell.
+        }
+        [server: server, waiting: waiting.size(), refused: refused.size()] as Map<String, Object>
     }
 
     @Override
@@ -113,19 +129,8 @@ final class Spool implements Closeable {
     private void load() {
         Path path = folder.resolve(LOG)
         byte[] bytes = Files.exists(path) ? Files.readAllBytes(path) : new byte[0]
-        List<byte[]> unread = []
         boolean isTidy = bytes.length > 0 && bytes[bytes.length - 1] == (byte) 10
-        for (byte[] line : linesOf(bytes)) {
-            try {
-                Object said = Json.read(new String(line, StandardCharsets.UTF_8))
-                if (!(said instanceof Map)) {
-                    throw new JsonParseException('no line of ours')
-                }
-                fold((Map<String, Object>) said)
-            } catch (RuntimeException ignored) {
-                unread << line
-            }
-        }
+        List<byte[]> unread = read(bytes, waiting, refused)
         if (unread) {
             setAside(unread)
         }
@@ -136,7 +141,23 @@ final class Spool implements Closeable {
         }
     }
 
-    private void fold(Map<String, Object> line) {
+    /** Folds all lines that can be read, and returns the others. */
+    private static List<byte[]> read(byte[] bytes, Map<String, Map<String, Object>> waiting, Map<String, Map<String, Object>> refused) {
+        List<byte[]> unread = []
+        for (byte[] line : linesOf(bytes)) {
+            try {
+                fold((Map<String, Object>) Json.read(new String(line, StandardCharsets.UTF_8)), waiting, refused)
+            } catch (RuntimeException ignored) {
+                unread << line
+            }
+        }
+        unread
+    }
+
+    private static void fold(Map<String, Object> line, Map<String, Map<String, Object>> waiting, Map<String, Map<String, Object>> refused) {
+        if (line.containsKey('server')) {
+            return
+        }
         if (line.containsKey('add')) {
             Map<String, Object> entry = (Map<String, Object>) line['add']
             waiting[Objects.requireNonNull(entry['event_id']) as String] = entry
@@ -152,13 +173,13 @@ final class Spool implements Closeable {
             waiting[id] = (Map<String, Object>) Objects.requireNonNull(refused[id])['entry']
             refused.remove(id)
         } else {
-            throw new JsonParseException('no line of ours')
+            throw new IllegalArgumentException('no line of ours')
         }
     }
 
     /** Writes what is left into a new log that takes the old one's place whole or not at all. */
     private void compact() {
-        List<Map<String, Object>> lines = []
+        List<Map<String, Object>> lines = [[server: server] as Map<String, Object>]
         refused.each { String id, Map<String, Object> it ->
             lines << ([add: it['entry']] as Map<String, Object>)
             lines << ([refused: id, problem: it['problem']] as Map<String, Object>)
@@ -244,7 +265,7 @@ final class Spool implements Closeable {
         HexFormat.of().formatHex(java.security.MessageDigest.getInstance('SHA-256').digest(bytes))
     }
 
-    private Problem unusable(IOException err) {
+    private Problem unusable(Exception err) {
         Problem problem = new Problem('outbox_unusable', 0,
             "Labels cannot be kept safe in ${folder}: ${err.message ?: err.class.simpleName}.",
             'Make room on that disk, or the right to write there; until then a label counts only when it is marked saved.', true)

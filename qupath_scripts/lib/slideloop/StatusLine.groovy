@@ -51,9 +51,9 @@ final class StatusLine extends HBox {
 
     /** Say how many labels are on their way and how many the server did not take. */
     void count(int waiting, int nRefused, boolean any) {
-        safety.text = waiting > 0 ? "${Words.count(waiting, 'label')} on the way" : any ? 'All labels saved' : ''
+        safety.text = waiting > 0 ? "${WindowWords.count(waiting, 'label')} on the way" : any ? 'All labels saved' : ''
         mark.show(waiting > 0 ? 'waiting' : any ? 'saved' : null)
         refused.visible = nRefused > 0
-        refused.text = nRefused > 0 ? "${Words.count(nRefused, 'label')} not accepted …" : ''
+        refused.text = nRefused > 0 ? "${WindowWords.count(nRefused, 'label')} not accepted …" : ''
     }
 }

@@ -37,9 +37,9 @@ final class Temporary {
     static final String MARK = 'slideloop.patch'
     private static final String ROUND = 'slideloop.round'
 
+    private static final String FROM_FILE = 'from the file'
     private static final int UNLABELLED = 0x00b4ff
     private static final double SETTLE_MS = 60
-    private static final double RESUME_MS = 400
 
     private final QuPathGUI gui
     private final SlideImages images
@@ -48,7 +48,6 @@ final class Temporary {
     private final Map<ImageData<BufferedImage>, String> savedBefore = new WeakHashMap<>()
     private final Set<ImageData<BufferedImage>> seen = Collections.newSetFromMap(new WeakHashMap<>())
     private final PauseTransition settling = new PauseTransition(Duration.millis(SETTLE_MS))
-    private final PauseTransition resuming = new PauseTransition(Duration.millis(RESUME_MS))
 
     private List<Map<String, Object>> patches = []
     private Map<String, String> labels = [:]
@@ -59,12 +58,13 @@ final class Temporary {
 
     /** Labels that the annotations were given by us; what differs from them the user has given. */
     private final Map<String, String> given = [:]
+    /** Classes that the user gave to annotations that were taken away, until they are there again. */
+    private final Map<String, String> unsent = [:]
 
     Temporary(QuPathGUI gui, SlideImages images) {
         this.gui = gui
         this.images = images
         settling.onFinished = { sync() }
-        resuming.onFinished = { resume() }
     }
 
     /** Whether an object is one of these, also one left from before. Any thread. */
@@ -94,6 +94,7 @@ final class Temporary {
         }
         if (round != roundId) {
             given.clear()
+            unsent.clear()
         }
         roundId = round
         studyId = isOpen ? view.study?.get('id') as String : null
@@ -117,36 +118,27 @@ final class Temporary {
         if (!isSuspended) {
             openImages().each { ImageData it ->
                 listen(((ImageData<BufferedImage>) it).hierarchy)
-                sync((ImageData<BufferedImage>) it)
+                settle((ImageData<BufferedImage>) it)
             }
         }
     }
 
-    /**
-     * Take all away while QuPath may be saving or closing; they come back when that is over. Before a
-     * save, and a close that the user may still call off.
-     */
+    /** Take all away while QuPath may be saving or closing, until `resume`. */
     void suspend() {
+        unsent.putAll(classified())
         isSuspended = true
         openImages().each { ImageData it -> removeFrom((ImageData<BufferedImage>) it) }
-        resuming.playFromStart()
     }
 
-    /** Take all away until `release`: while a save of ours is under way. */
-    void hold() {
-        suspend()
-        resuming.stop()
-    }
-
-    /** Bring back what the round wants, after `hold`. */
-    void release() {
-        resuming.playFromStart()
+    /** What `suspend` took away comes back, if it is still wanted. */
+    void resume() {
+        isSuspended = false
+        sync()
     }
 
     /** Take all away for good. */
     void dispose() {
         suspend()
-        resuming.stop()
         settling.stop()
         new ArrayList<PathObjectHierarchy>(listenedTo).each { PathObjectHierarchy it -> stopListening(it) }
     }
@@ -168,7 +160,7 @@ final class Temporary {
         found
     }
 
-    private void sync(ImageData<BufferedImage> imageData) {
+    private void settle(ImageData<BufferedImage> imageData) {
         Map<String, Map<String, Object>> wanted = [:]
         patches.each { Map<String, Object> it ->
             if (images.isOf(imageData, it['slide'] as String)) {
@@ -184,13 +176,11 @@ final class Temporary {
         }
         List<PathObject> missing = wanted.findAll { String id, Map<String, Object> patch -> !there.contains(id) }
             .collect { String id, Map<String, Object> patch -> make(patch) }
-        boolean isFirst = seen.add(imageData)
-        boolean wasChanged = imageData.isChanged()
-        apply(imageData, surplus, missing, kept.findAll { PathObject it -> isToChange(it) } as List<PathObject>)
-        if (isFirst && surplus && !wasChanged) {
-            // They came with the file: it is to be saved without them.
-            imageData.setChanged(true)
+        if (seen.add(imageData) && (surplus || kept)) {
+            // They came with the file: once they are gone, it is to be saved without them.
+            savedBefore[imageData] = FROM_FILE
         }
+        apply(imageData, surplus, missing, kept.findAll { PathObject it -> isToChange(it) } as List<PathObject>)
     }
 
     /** Does all of it in one go; nothing happens where there is nothing to do. */
@@ -213,7 +203,9 @@ final class Temporary {
             }
             if (missing) {
                 hierarchy.addObjects(missing)
-                savedBefore[imageData] = stamp(imageData)
+                if (savedBefore[imageData] != FROM_FILE || isSaved) {
+                    savedBefore[imageData] = stamp(imageData)
+                }
             }
             if (changing) {
                 changing.each { PathObject it -> dress(it) }
@@ -224,7 +216,7 @@ final class Temporary {
             isOurs = false
         }
         imageData.setChanged(wasChanged || isSaved)
-        if (isSaved) {
+        if (isSaved && !missing) {
             savedBefore.remove(imageData)
         }
     }
@@ -242,6 +234,11 @@ final class Temporary {
         made.locked = true
         given.remove(id)
         dress(made)
+        String className = unsent.remove(id)
+        if (className != null && className != labels[id]) {
+            made.setPathClass(PathClass.fromString(className))
+            dress(made)
+        }
         made
     }
 
@@ -296,16 +293,6 @@ final class Temporary {
         if (!isOurs && !event.isChanging()) {
             Platform.runLater { settling.playFromStart() }
         }
-    }
-
-    private void resume() {
-        if (Platform.isNestedLoopRunning()) {
-            // QuPath is still asking whether to save.
-            resuming.playFromStart()
-            return
-        }
-        isSuspended = false
-        sync()
     }
 
     private List<ImageData<BufferedImage>> openImages() {

@@ -3,6 +3,7 @@ package slideloop
 import groovy.transform.CompileStatic
 import javafx.css.PseudoClass
 import javafx.geometry.Pos
+import javafx.scene.Node
 import javafx.scene.control.Label
 import javafx.scene.control.OverrunStyle
 import javafx.scene.control.Tooltip
@@ -50,7 +51,9 @@ final class Thumbnail extends Region {
         frame.strokeType = StrokeType.INSIDE
         frame.strokeWidth = 5
         getChildren().addAll(ring, image, frame, rank, answer, mark)
-        getChildren().each { it.mouseTransparent = true }
+        for (Node child : getChildren()) {
+            child.mouseTransparent = true
+        }
         setPickOnBounds(true)
         Tooltip.install(this, tip)
     }
@@ -69,11 +72,11 @@ final class Thumbnail extends Region {
         this.patch = patch
         frame.visible = label != null
         frame.stroke = colour
-        place = patch.rank == null ? '' : Words.grouped((patch.rank as long) + 1)
-        why = Words.shortReason(patch)
-        answer.text = label == null ? '' : Words.answer(label)
+        place = WindowWords.place(patch)
+        why = WindowWords.shortReason(patch)
+        answer.text = label == null ? '' : WindowWords.answer(label)
         mark.show(saved)
-        tip.text = Words.about(patch, queryClass, label, saved)
+        tip.text = WindowWords.about(patch, queryClass, label, saved)
         pseudoClassStateChanged(CURRENT, current)
         requestLayout()
     }
@@ -89,7 +92,7 @@ final class Thumbnail extends Region {
     protected void layoutChildren() {
         double width = getWidth()
         double side = width - 2 * RING
-        rank.text = side < NARROW ? why : [place, why].findAll().join(' · ')
+        rank.text = side < NARROW || place.isEmpty() ? why : place + ' · ' + why
         ring.resizeRelocate(0, 0, width, width)
         image.fitWidth = side
         image.fitHeight = side

@@ -113,10 +113,10 @@ final class ThumbnailStrip extends Region {
         double side = side(width, rows), height = side + Thumbnail.CAPTION
         double used = columns * side + (columns - 1) * GAP
         double left = getInsets().left + Math.floor((width - getInsets().left - getInsets().right - used) / 2)
-        thumbnails.eachWithIndex { Thumbnail thumbnail, int i ->
-            double x = left + i.mod(columns) * (side + GAP)
-            double y = getInsets().top + i.intdiv(columns) * (height + GAP)
-            thumbnail.resizeRelocate(x, y, side, height)
+        for (int i = 0; i < thumbnails.size(); i++) {
+            double x = left + (i % columns) * (side + GAP)
+            double y = getInsets().top + Math.floorDiv(i, columns) * (height + GAP)
+            thumbnails[i].resizeRelocate(x, y, side, height)
         }
     }
 }

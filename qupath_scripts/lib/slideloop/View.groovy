@@ -16,6 +16,8 @@ final class View {
      * `session_over` it is the round that was labelled last, where there is one.
      */
     final Map<String, Object> round
+    /** Which of the study's sessions that round is of, counted from 1; 0 without a round. */
+    final int session
     /** The patches of that round, in the order to be shown; empty if there are none. */
     final List<Map<String, Object>> patches
     /** One of closed, loading, indexing, labelling, training, session_over, exhausted, problem. */
@@ -48,6 +50,7 @@ final class View {
     View(Map<String, Object> fields) {
         study = (Map<String, Object>) fields['study']
         round = (Map<String, Object>) fields['round']
+        session = (fields['session'] ?: 0) as int
         patches = frozen((List) fields['patches'])
         state = fields['state'] as String
         position = (fields['position'] ?: 0) as int

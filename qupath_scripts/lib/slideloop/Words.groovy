@@ -1,137 +1,63 @@
 package slideloop
 
 import groovy.transform.CompileStatic
+import groovy.transform.PackageScope
 
-import java.time.Instant
-import java.time.ZoneId
-import java.time.format.DateTimeFormatter
-import java.time.format.DateTimeParseException
-
-/** The sentences of the review window. Pure. */
+/** What a review says to people of its changes: sentences, and the `about` of an entry. No state. */
 @CompileStatic
+@PackageScope
 final class Words {
 
-    /** The two answers that are no class, by the server's name for them. */
-    static final String UNSURE = 'unsure'
-    static final String EXCLUDE = 'exclude'
+    private static final List<String> PLACE = ['slide', 'x', 'y', 'width', 'height']
 
     private Words() {
     }
 
-    /** Why the strategy chose a patch, in a word or two that fit below a thumbnail. */
-    static String shortReason(Map patch) {
-        switch (patch.reason) {
-            case 'front': return 'near'
-            case 'mid': return 'halfway'
-            case 'end': return 'far'
-            case 'closest_negative': return 'near, no'
-            case 'farthest_positive': return 'far, yes'
-            case 'entropy': return 'least sure'
-            case 'random': return 'random'
-            case 'top': return 'nearest'
-            default: return (patch.reason ?: '') as String
+    /** Tells which label an entry gives: names, place and a text for people. */
+    static Map<String, Object> aboutLabel(Map<String, Object> study, Map<String, Object> round, Map<String, Object> patch, String label) {
+        Map<String, Object> about = [study: study?.get('name'), patch: patch['id'], label: label] as Map<String, Object>
+        PLACE.each { String it -> about[it] = patch[it] }
+        int number = 1 + ((List<Map<String, Object>>) round['patches']).findIndexOf { Map<String, Object> it -> it['id'] == patch['id'] }
+        about['session'] = round['session']
+        about['round'] = round['round']
+        about['text'] = "${label}: patch ${number} of round ${round['round']}, session ${session(study, round)}".toString()
+        about
+    }
+
+    /** Tells which label an undo takes back. */
+    static Map<String, Object> aboutUndo(Map<String, Object> label) {
+        Map<String, Object> about = new LinkedHashMap<>(label)
+        about['text'] = "Take back ${label['text'] ?: label['label']}".toString()
+        about
+    }
+
+    /** Returns which of the study's sessions a round is of, from 1; the newest where the study is older. */
+    static int session(Map<String, Object> study, Map<String, Object> round) {
+        List<Map<String, Object>> sessions = (List<Map<String, Object>>) study?.get('sessions') ?: []
+        int found = sessions.findIndexOf { Map<String, Object> it -> it['id'] == round['session'] }
+        1 + (found < 0 ? sessions.size() : found)
+    }
+
+    /** Says why Backspace takes nothing back, by the event that an undo would take back. */
+    static String notTakenBack(Map<String, Object> latest) {
+        switch (latest?.get('type')) {
+            case 'query':
+                return 'Before this there is only the query itself; Undo in the menu takes it back.'
+            case 'region':
+                return 'The latest step is a region, not a label; Undo in the menu takes it back.'
+            default:
+                return 'There is nothing to take back.'
         }
     }
 
-    /** Why the strategy chose a patch, as half a sentence. */
-    static String reason(Map patch, String queryClass) {
-        switch (patch.reason) {
-            case 'front': return 'looks most like the query'
-            case 'mid': return 'halfway between like and unlike the query'
-            case 'end': return 'looks least like the query'
-            case 'closest_negative': return "looks like the query, but was predicted as not $queryClass"
-            case 'farthest_positive': return "looks unlike the query, but was predicted as $queryClass"
-            case 'entropy': return 'the model is least sure here'
-            case 'random': return 'drawn at random'
-            case 'top': return 'the next most similar to the query'
-            default: return (patch.reason ?: '') as String
+    /** Says what becomes of changes that wait, or null if there is nothing to say. */
+    static String ofWaiting(int nWaiting, Problem trouble, boolean isLoading) {
+        String changes = nWaiting == 1 ? '1 change is' : "${nWaiting} changes are"
+        if (nWaiting && trouble != null) {
+            // Where the disk is the trouble, its own sentence says that nothing is safe.
+            return trouble.code == 'outbox_unusable' ? "${changes} on the way to the server." :
+                "${changes} safe on this machine, and sent when the server takes them."
         }
-    }
-
-    /** An answer as it is written for people. */
-    static String answer(String label) {
-        label == UNSURE ? 'Unsure' : label == EXCLUDE ? 'Excluded' : label
-    }
-
-    /** "1 label", "2 labels". */
-    static String count(long n, String thing) {
-        "${grouped(n)} $thing${n == 1 ? '' : 's'}"
-    }
-
-    /** A number with thin gaps at the thousands, the same in every language. */
-    static String grouped(long n) {
-        String.format(Locale.ROOT, '%,d', n).replace(',', '\u202f')
-    }
-
-    /** Where the session stands: session, round, labels of the round. */
-    static String where(View view) {
-        Map round = view.round
-        if (round == null || round.session == null) {
-            return ''
-        }
-        int session = 1 + ((List<Map>) view.study?.sessions ?: []).findIndexOf { Map it -> it.id == round.session }
-        String start = session > 0 ? "Session $session · round" : 'Round'
-        String labelled = view.patches.empty ? '' : " · ${view.labels.size()} of ${view.patches.size()} labelled"
-        "$start ${round.round} of ${round.rounds}$labelled"
-    }
-
-    /**
-     * The sentence for the status line: what is wrong, or what to know, or what to do.
-     *
-     * @param focused whether keys reach the window
-     */
-    static String status(View view, boolean focused) {
-        if (view.problem != null) {
-            boolean canGoOn = view.state == 'labelling' && view.problem.code != 'outbox_unusable'
-            return canGoOn ? "${view.problem.message} You can go on labelling: nothing is lost." : view.problem.message
-        }
-        if (view.note) {
-            return view.note
-        }
-        if (!focused) {
-            return 'Keys work while this window is in front: click into it.'
-        }
-        view.state == 'labelling' ? 'One key labels the patch · ← → other patches · Esc closes' : ''
-    }
-
-    /** Why a patch is shown, as a sentence without its stop. */
-    static String whyShown(Map patch, String queryClass) {
-        String ranked = patch.rank == null ? '' : " (no. ${grouped((patch.rank as long) + 1)} from the query)"
-        reason(patch, queryClass).capitalize() + ranked
-    }
-
-    /** All that is known of a patch, a line each. */
-    static String about(Map patch, String queryClass, String label, String saved) {
-        List<String> lines = [whyShown(patch, queryClass)]
-        if (label != null) {
-            lines << (saved == null ? answer(label) : "${answer(label)}, ${safety(saved)}" as String)
-        }
-        lines.join('\n')
-    }
-
-    private static String safety(String saved) {
-        saved == 'saved' ? 'saved by the server'
-            : saved == 'waiting' ? 'kept on this computer, on its way to the server'
-            : 'not accepted by the server'
-    }
-
-    /** A refused change, for people: what, where, when. */
-    static String refusal(Map entry) {
-        Map about = (entry.about ?: [:]) as Map
-        String what = about.text ?: about.label ?: entry.path
-        "$what · ${time(entry.time as String)}"
-    }
-
-    /** Why it was refused, and the way out. */
-    static String whyRefused(Map entry) {
-        (entry.problem as Problem)?.message ?: ''
-    }
-
-    private static String time(String iso) {
-        try {
-            Instant.parse(iso).atZone(ZoneId.systemDefault()).format(DateTimeFormatter.ofPattern('yyyy-MM-dd HH:mm:ss'))
-        } catch (DateTimeParseException | NullPointerException ignored) {
-            iso ?: ''
-        }
+        nWaiting && isLoading ? "${changes} left from before, and sent first." : null
     }
 }

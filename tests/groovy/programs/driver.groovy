@@ -1,5 +1,5 @@
 // A review without a window: does what the lines of stdin say, and prints every view.
-// A command is {"do": name, ..}; its answer {"done": name, "ms": .., "found": .., "problem": ..}.
+// A command is {"do": name, ..}; its answer {"done": name, "found": .., "problem": ..}.
 import slideloop.Json
 import slideloop.Outbox
 import slideloop.Problem
@@ -34,7 +34,7 @@ class Driver {
     void tell() {
         def view = review.view()
         say(view: [
-            study: view.study?.name, round_id: view.round?.round_id, round: view.round?.round, session: view.round?.session,
+            study: view.study?.name, round_id: view.round?.round_id, round: view.round?.round, session: view.session,
             patches: view.patches*.id, patch: view.patch?.id, state: view.state, position: view.position,
             labels: view.labels, saved: view.saved, progress: view.progress, note: view.note,
             problem: view.problem?.toMap(), waiting: view.waiting, classes: view.classes, next: view.next*.id,
@@ -59,16 +59,25 @@ class Driver {
             case 'folder': return Outbox.folderFor(Path.of(line.base), new Server(line.url, { token })).toString()
             case 'text': return server.toString()
             case 'flush': return outbox.flush(5000)
+            case 'elsewhere': return Outbox.leftElsewhere(Path.of(line.base), server)
             case 'waiting': return outbox.waiting()*.event_id
         }
-        // What a window calls, in its thread.
-        ui.submit { review."${line.do}"(*(line.given ?: [])) }.get()
+        onUi(line)
+    }
+
+    /** Calls what a window calls, in its thread; returns how many ms that took, when listeners were told. */
+    double onUi(Map line) {
+        def given = (line.given ?: []).collect { it instanceof Long ? it as int : it }
+        def start = System.nanoTime()
+        ui.submit { review."${line.do}"(*given) }.get()
+        def ms = (System.nanoTime() - start) / 1e6d
+        ui.submit { }.get()
+        ms
     }
 
     void listen() {
         System.in.eachLine('UTF-8') { text ->
             def line = Json.read(text)
-            def start = System.nanoTime()
             def answer = [done: line.do]
             try {
                 answer.found = run(line)
@@ -78,7 +87,6 @@ class Driver {
                 fault.printStackTrace()
                 answer.problem = [code: 'fault', message: fault.toString()]
             }
-            answer.ms = (System.nanoTime() - start) / 1e6d
             say(answer)
         }
     }

@@ -70,8 +70,8 @@ class PngHost implements Host {
 }
 
 /**
- * How long the window kept the FX thread: what it computed there, and what it waited for. Not counted
- * are what this program asks of that thread itself, and a processor that others have.
+ * How long the window kept the FX thread: what was computed there, and how long our code waited there.
+ * Not counted are what this program asks of that thread itself, and processors that others have.
  */
 @CompileStatic
 class Watch extends Thread {
@@ -94,14 +94,18 @@ class Watch extends Thread {
             Platform.runLater { done.complete(null) }
             while (!done.done) {
                 long start = System.nanoTime()
-                boolean isWaiting = fx.state != Thread.State.RUNNABLE
+                boolean isOurs = isWaitingForUs()
                 sleep(2)
-                waited += isWaiting && fx.state != Thread.State.RUNNABLE ? System.nanoTime() - start : 0
+                waited += isOurs && isWaitingForUs() ? System.nanoTime() - start : 0
             }
             if (!isDisturbed) {
                 longestMs = Math.max(longestMs, (times.getThreadCpuTime(fx.id) - cpu + waited) / 1e6d)
             }
         }
+    }
+
+    private boolean isWaitingForUs() {
+        fx.state != Thread.State.RUNNABLE && fx.stackTrace.any { it.className.startsWith('slideloop') }
     }
 }
 

@@ -19,6 +19,7 @@ class QuPathGUI {
     static QuPathGUI getInstance() { throw new UnsupportedOperationException() }
     static Version getVersion() { throw new UnsupportedOperationException() }
     static boolean openInBrowser(String url) { throw new UnsupportedOperationException() }
+
     Stage getStage() { throw new UnsupportedOperationException() }
     QuPathViewer getViewer() { throw new UnsupportedOperationException() }
     ObservableList<QuPathViewer> getAllViewers() { throw new UnsupportedOperationException() }
