@@ -86,7 +86,7 @@ final class Prediction {
     int nSure() {
         int found = 0
         for (int i = 0; i < n; i++) {
-            found += !given[i] && label[i] >= 0 && probability[i] >= SURE ? 1 : 0
+            found += !given[i] && label[i] >= 0 && probability[i] >= (float) SURE ? 1 : 0
         }
         found
     }

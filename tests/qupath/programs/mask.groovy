@@ -1,6 +1,6 @@
-// A mask imported, edited, imported again, corrected, saved and reopened: SETTINGS, a JSON file.
-// Writes what it found as JSON to `out`; the test judges.
-import com.google.gson.Gson
+// A mask imported, edited, imported again, saved, reopened and corrected, in a QuPath without windows.
+// One argument: a JSON file of settings. What was found is written as JSON to its `out`; the test judges.
+import com.google.gson.GsonBuilder
 import qupath.lib.images.servers.ImageServerProvider
 import qupath.lib.objects.PathObjects
 import qupath.lib.objects.classes.PathClass
@@ -12,106 +12,109 @@ import qupath.lib.roi.ROIs
 
 import java.awt.image.BufferedImage
 
-def gson = new Gson()
+def gson = new GsonBuilder().serializeSpecialFloatingPointValues().create()
 def settings = gson.fromJson(new File(args[0]).getText('UTF-8'), Map)
 def loader = new GroovyClassLoader(getClass().classLoader)
 loader.addClasspath(settings.lib)
-def load = { loader.loadClass("slideloop.$it") }
-def Shapes = load('Shapes'), Plan = load('CorrectionPlan')
+def make = { String name, Object... given -> loader.loadClass("slideloop.$name").newInstance(given) }
+def (positive, other) = settings.classes
 def found = [:]
 
-def server = load('Server').newInstance(settings.url, null)
+def server = make('Server', settings.url, null)
+def study = { server.get("/studies/${settings.study}") }
 def project = Projects.createProject(new File(settings.project), BufferedImage)
-def builder = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, new File(settings.slide).toURI().toString()).builders[0]
-def entry = project.addImage(builder)
-def imageData = entry.readImageData()
+def builders = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, new File(settings.image).toURI().toString()).builders
+def imageData = project.addImage(builders[0]).readImageData()
 project.syncChanges()
+def hierarchy = imageData.hierarchy
 
-def slide = server.get('/slides').find { it.path == settings.slide }
-def study = server.get('/studies').find { slide.id in it.slides }
 def isTemporary = { it.metadata['slideloop.patch'] != null }
-def imports = load('MaskImport').newInstance(server, study, slide.id, imageData, isTemporary)
-def all = { imageData.hierarchy.getAllObjects(false) }
-def briefly = { it.collect { o -> [id: o.ID.toString(), name: o.name, class: o.pathClass?.toString(), type: o.class.simpleName,
-    locked: o.locked, probability: o.measurementList.get('slideloop probability'), area: o.ROI.area, roi: o.ROI.class.simpleName] } }
-def numbers = { [removed: it.removed().size(), edited: it.edited.size(), untouched: it.untouched.size(), added: it.added.size(), leftOut: it.nLeftOut, after: it.nAfter()] }
-def addDrawn = { roi, name -> def o = PathObjects.createAnnotationObject(roi, PathClass.fromString(name)); imageData.hierarchy.addObjects([o]); o }
-def problem = { try { it(); null } catch (Exception err) { err.code } }
+def mask = make('MaskImport', server, study(), settings.slide, imageData, isTemporary)
+def corrections = make('Corrections', server, settings.study, settings.slide, imageData, isTemporary)
 
-// Import, twice.
-def features = imports.fetch('detections', [], null)
-def plan = imports.plan(features, false)
-found.first = numbers(plan)
-imports.apply(plan, false)
-found.detections = briefly(all())
-def before = all()*.ID as Set
-found.second = problem { imports.apply(imports.plan(features, false), false) }
-found.secondChanged = before != (all()*.ID as Set)
-imports.apply(imports.plan(features, false), true)
-found.replaced = briefly(all())
+def all = { hierarchy.getAllObjects(false) }
+def told = { all().collect { [id: it.ID.toString(), name: it.name, class: it.pathClass?.toString(), type: it.getClass().simpleName,
+    locked: it.isLocked(), probability: it.measurementList.get('slideloop probability'), area: it.ROI.getArea()] } }
+def numbers = { [removed: it.removed().size(), edited: it.edited.size(), added: it.added.size(), leftOut: it.nLeftOut, after: it.nAfter()] }
+def run = { features, replace, discard = false -> mask.steps(mask.plan(features, discard), replace).each { it.run() } }
+def refusal = { action -> try { action(); null } catch (Exception err) { err.code } }
+def look = { corrections.plan(corrections.find(study()), []) }
+def tell = { plan -> plan.corrections.collect { [id: it.drawn.id.toString(), label: it.drawn.label, how: it.drawn.how, state: it.state,
+    n: it.patches.cardinality()] } }
+def send = { plan -> plan.corrections.findAll { it.isPossible() }.collect {
+    server.send('POST', "/studies/${settings.study}/regions", plan.body(it, false)).n_given } }
+def draw = { roi, name -> def made = PathObjects.createAnnotationObject(roi, name ? PathClass.fromString(name) : null)
+    hierarchy.addObjects([made])
+    made }
+def plane = ImagePlane.defaultPlane
+def rectangle = { x, y, width, height -> ROIs.createRectangleROI(x, y, width, height, plane) }
 
-// Saved with the project, and reopened: nothing looks edited.
-found.saved = imports.save(project)
-def reopened = ProjectIO.loadProject(new File(settings.project, 'project.qpproj'), BufferedImage)
-def again = load('MaskImport').newInstance(server, study, slide.id, reopened.imageList[0].readImageData(), isTemporary)
-found.reopened = numbers(again.plan(features, false))
+// Imported; a second time only as a replacement.
+def features = mask.fetch('detections', [], null)
+run(features, false)
+found.imported = told()
+found.second = refusal { run(features, false) }
+found.afterSecond = told()
+run(features, true)
+found.replaced = told()
 
-// One is given another class: a correction, sent once, and not removed by the next import.
-def corrections = load('Corrections').newInstance(server, study.id, slide.id, imageData, isTemporary)
-def largest = all().max { it.ROI.area }
-largest.pathClass = PathClass.fromString('Other')
-def send = { p, c -> server.send('POST', "/studies/${study.id}/regions", p.body(c, false)) }
-def look = { corrections.plan(corrections.find(server.get("/studies/${study.id}")), []) }
-def tell = { it.corrections.collect { c -> [id: c.drawn.id.toString(), label: c.drawn.label, how: c.drawn.how, state: c.state, n: c.patches.cardinality(), event: c.eventId] } }
+// Saved with the project, and reopened.
+found.saved = mask.save(project)
+found.changed = imageData.isChanged()
+def reopened = ProjectIO.loadProject(new File(settings.project, 'project.qpproj'), BufferedImage).imageList[0].readImageData()
+found.reopened = numbers(make('MaskImport', server, study(), settings.slide, reopened, isTemporary).plan(features, false))
+
+// One is given another class: it stays, and is a correction, once.
+def largest = all().max { it.ROI.getArea() }
+largest.setPathClass(PathClass.fromString(other))
+found.edited = numbers(mask.plan(features, false))
+found.discarding = numbers(mask.plan(features, true))
+run(features, true)
+found.kept = told()
 def first = look()
 found.reclassified = tell(first)
-found.sent = first.corrections.collect { send(first, it).n_given }
-found.resent = first.corrections.collect { send(first, it).n_given }
+found.sent = send(first)
+found.resent = send(first)
 found.afterSending = tell(look())
-found.nRegionLabels = server.get("/studies/${study.id}").n_region_labels
-found.withEdit = numbers(imports.plan(features, false))
-found.discarding = numbers(imports.plan(features, true))
-imports.apply(imports.plan(features, false), true)
-found.kept = briefly(all())
-server.send('POST', "/studies/${study.id}/undo", [scope: 'last', event_id: UUID.randomUUID().toString()])
+found.nRegions = server.get("/studies/${settings.study}").n_region_labels
+server.send('POST', "/studies/${settings.study}/undo", [scope: 'last', event_id: UUID.randomUUID().toString()])
 found.takenBack = tell(look())
 
-// What is drawn, and what is left out.
-def plane = ImagePlane.defaultPlane
-def ring = GeometryTools.createRectangle(480, 480, 960, 960).difference(GeometryTools.createRectangle(768, 768, 384, 384))
-def parts = GeometryTools.createRectangle(1920, 480, 288, 288).union(GeometryTools.createRectangle(2400, 480, 288, 288))
-addDrawn(GeometryTools.geometryToROI(ring, plane), 'Other')
-addDrawn(GeometryTools.geometryToROI(parts, plane), 'Tumor')
-addDrawn(ROIs.createEllipseROI(2000, 1500, 700, 500, plane), 'Other')
-addDrawn(ROIs.createPolygonROI([1000, 1500, 1000, 1500] as double[], [1700, 2100, 2100, 1700] as double[], plane), 'Tumor')
-addDrawn(ROIs.createRectangleROI(2900, 480, 288, 288, plane), 'Ignore*')
-addDrawn(ROIs.createRectangleROI(0, 0, 10, 10, plane), 'Other')
-addDrawn(ROIs.createLineROI(500, 500, 900, 900, plane), 'Other')
-addDrawn(ROIs.createRectangleROI(700, 480, 288, 288, plane), 'Stroma')
-def query = study.sessions[0].query
-addDrawn(ROIs.createRectangleROI(query.x, query.y, query.width, query.height, plane), 'Tumor')
-addDrawn(ROIs.createRectangleROI(960, 960, 96, 96, plane), 'Tumor').metadata['slideloop.patch'] = 'x'
-imageData.hierarchy.addObjects([PathObjects.createAnnotationObject(ROIs.createRectangleROI(960, 960, 96, 96, plane))])
-def drawn = corrections.find(server.get("/studies/${study.id}"))
-found.unknown = drawn.unknownClasses as List
-found.nWithoutArea = drawn.nWithoutArea
-def drawnPlan = look()
-found.drawn = tell(drawnPlan)
-found.drawnSent = drawnPlan.corrections.findAll { it.possible }.collect { [it.drawn.id.toString(), send(drawnPlan, it).n_given] }
+// Drawn by hand: with a hole, of two parts, round, crossing itself; and all that is left out.
+hierarchy.clearAll()
+draw(GeometryTools.geometryToROI(GeometryTools.createRectangle(288, 192, 672, 576).difference(GeometryTools.createRectangle(480, 384, 288, 192)), plane), other)
+draw(GeometryTools.geometryToROI(GeometryTools.createRectangle(960, 192, 192, 192).union(GeometryTools.createRectangle(1200, 480, 150, 192)), plane), positive)
+draw(ROIs.createEllipseROI(500, 300, 333, 250, plane), positive)
+draw(ROIs.createPolygonROI([300, 700, 300, 700] as double[], [500, 800, 800, 500] as double[], plane), positive)
+draw(rectangle(700.25, 300.5, 200, 200), 'Ignore*')
+draw(rectangle(0, 0, 10, 10), other)
+draw(ROIs.createLineROI(300, 300, 900, 900, plane), other)
+draw(rectangle(400, 400, 192, 192), 'Stroma')
+draw(rectangle(400, 400, 192, 192), null)
+def query = study().sessions[0].query
+draw(rectangle(query.x, query.y, query.width, query.height), positive)
+draw(rectangle(480, 480, 96, 96), positive).metadata['slideloop.patch'] = 'of a round'
+draw(rectangle(480, 480, 96, 96), positive).setName('slideloop/of another study')
+def seen = corrections.find(study())
+found.unknown = seen.unknownClasses as List
+found.nWithoutArea = seen.nWithoutArea
+def drawn = look()
+found.drawn = tell(drawn)
+found.drawnSent = send(drawn)
 found.drawnAfter = tell(look())
 
-// Other kinds.
-imageData.hierarchy.clearAll()
-imports.apply(imports.plan(imports.fetch('annotations', ['Tumor', 'Other'], null), false), false)
-found.annotations = briefly(all())
-def moved = all().find { it.pathClass.toString() == 'Tumor' }
-moved.ROI = moved.ROI.translate(5, 0)
-found.moved = numbers(imports.plan(imports.fetch('annotations', ['Tumor', 'Other'], null), false))
-found.movedPlan = tell(look())
-imageData.hierarchy.clearAll()
-long start = System.nanoTime()
-imports.apply(imports.plan(imports.fetch('tiles', ['Tumor'], 0.5d), false), false)
-found.tiles = [n: all().size(), kinds: all()*.class*.simpleName.unique(), ms: (System.nanoTime() - start).intdiv(1000000)]
-def prediction = load('Prediction').newInstance(server.get("/studies/${study.id}/prediction?slide=${slide.id}&format=arrays"))
-found.prediction = [n: prediction.n, tumour: prediction.count('Tumor'), given: prediction.nGiven(), sure: prediction.nSure(), mean: prediction.meanProbability('Tumor')]
+// As annotations, of both classes; one is moved.
+hierarchy.clearAll()
+def annotations = mask.fetch('annotations', [positive, other], null)
+run(annotations, false)
+found.annotations = told()
+def moved = all().find { it.pathClass.toString() == positive }
+moved.setROI(moved.ROI.translate(5, 0))
+found.moved = numbers(mask.plan(annotations, false))
+found.movedIs = tell(look())
+
+// As tiles, of one class above a threshold.
+hierarchy.clearAll()
+run(mask.fetch('tiles', [positive], 0.6d), false)
+found.tiles = told()
 new File(settings.out).setText(gson.toJson(found), 'UTF-8')
