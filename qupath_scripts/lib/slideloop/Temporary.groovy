@@ -44,9 +44,9 @@ final class Temporary {
     private final QuPathGUI gui
     private final SlideImages images
     private final PathObjectHierarchyListener ear = { PathObjectHierarchyEvent event -> heard(event) } as PathObjectHierarchyListener
-    private final Set<PathObjectHierarchy> listenedTo = Collections.newSetFromMap(new IdentityHashMap<>())
+    private final Set<PathObjectHierarchy> listenedTo = Collections.newSetFromMap(new IdentityHashMap<PathObjectHierarchy, Boolean>())
     private final Map<ImageData<BufferedImage>, String> savedBefore = new WeakHashMap<>()
-    private final Set<ImageData<BufferedImage>> seen = Collections.newSetFromMap(new WeakHashMap<>())
+    private final Set<ImageData<BufferedImage>> seen = Collections.newSetFromMap(new WeakHashMap<ImageData<BufferedImage>, Boolean>())
     private final PauseTransition settling = new PauseTransition(Duration.millis(SETTLE_MS))
 
     private List<Map<String, Object>> patches = []
