@@ -29,7 +29,7 @@ final class PredictionWindow {
     private final Label image = new Label()
     private final Label facts = new Label()
     private final Label problem = new Label()
-    private final Slider opacity = new Slider(0, 1, 0.5)
+    private final Slider opacity = new Slider(0d, 1d, 0.5d)
     private final GridPane table = new GridPane()
     private final Map<String, CheckBox> boxes = [:]
     private final Map<String, List<Label>> cells = [:]
