@@ -31,6 +31,7 @@ final class App {
     final SlideImages images
     final QuPathHost host
     final Temporary temporary
+    final PredictionView prediction
 
     /** The connection; null until `connect` is done, or while it is not possible (`trouble`). */
     Connection connection
@@ -65,6 +66,7 @@ final class App {
         images = new SlideImages(gui)
         host = new QuPathHost(images)
         temporary = new Temporary(gui, images)
+        prediction = new PredictionView(this)
         imageEar = { observed, ImageData<BufferedImage> old, ImageData<BufferedImage> now -> imageChanged(old) } as ChangeListener<ImageData<BufferedImage>>
         saveWatch = new SaveWatch(gui, {
             keepBounds()
@@ -192,6 +194,7 @@ final class App {
         gui.imageDataProperty().removeListener(imageEar)
         saveWatch.stop()
         temporary.dispose()
+        prediction.hide()
         Outbox old = leave()
         background('slideloop-close') {
             old?.close()
@@ -288,6 +291,7 @@ final class App {
                 Platform.runLater {
                     window?.imagesChanged()
                     temporary.sync()
+                    changed()
                 }
             }
         }

@@ -37,6 +37,9 @@ final class Commands {
         new Command('review', 'Review', 'shift+r'),
         new Command('send_labels', 'Send labels', null),
         new Command('undo', 'Undo', null),
+        new Command('show_prediction', 'Show or hide prediction', null),
+        new Command('import_mask', 'Import mask as detections', null),
+        new Command('send_corrections', 'Send corrections', null),
         new Command('open_report', 'Open report', null),
     ].asImmutable()
 
@@ -56,6 +59,9 @@ final class Commands {
             case 'review': review(); break
             case 'send_labels': sendLabels(); break
             case 'undo': new UndoStep(app).start(); break
+            case 'show_prediction': app.prediction.toggle(); break
+            case 'import_mask': new ImportMask(app).start(); break
+            case 'send_corrections': new SendCorrections(app).start(); break
             case 'open_report': openReport(); break
             default: throw new IllegalArgumentException("There is no command ${name}.")
         }

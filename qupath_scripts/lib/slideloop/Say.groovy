@@ -22,10 +22,14 @@ final class Say {
 
     /** Say what went wrong, and the way out. */
     static void problem(Window owner, String title, Throwable problem) {
-        String text = problem instanceof Problem ? problem.message :
+        alert(Alert.AlertType.WARNING, owner, title, words(problem)).show()
+    }
+
+    /** What went wrong, and the way out, in words. */
+    static String words(Throwable problem) {
+        problem instanceof Problem ? problem.message :
             "This should not have happened: ${problem.class.simpleName}${problem.message ? ', ' + problem.message : ''}. " +
                 'The details are in View > Show log.'
-        alert(Alert.AlertType.WARNING, owner, title, text).show()
     }
 
     /**

@@ -4,8 +4,15 @@ import groovy.transform.CompileStatic
 import javafx.scene.Parent
 import javafx.scene.Scene
 import javafx.scene.control.ButtonType
+import javafx.scene.control.CheckBox
 import javafx.scene.control.DialogPane
+import javafx.scene.control.Hyperlink
 import javafx.scene.control.ProgressBar
+import javafx.scene.control.ProgressIndicator
+import javafx.scene.control.RadioButton
+import javafx.scene.control.ScrollPane
+import javafx.scene.control.Slider
+import javafx.scene.layout.GridPane
 import javafx.scene.layout.VBox
 
 import java.util.function.Function
@@ -18,6 +25,7 @@ final class Starting {
     private static final List<Class<?>> NEEDED = [
         ReviewWindow, ReviewPane, Pictures, Thumbnail, RefusedPanel, StatusLine, QueryDialog, StudyForm, ConnectDialog, OpenStudy,
         Sessions, UndoStep, Work, ProgressWindow, Say, Doctor, IndexWatch, ImageFacts, QuPathHost, Temporary, App,
+        PredictionView, PredictionWindow, PredictionOverlay, ImportMask, ImportDialog, SendCorrections, CorrectionsDialog,
     ].asImmutable() as List<Class<?>>
 
     private Starting() {
@@ -31,6 +39,8 @@ final class Starting {
         dialog.buttonTypes.setAll(ButtonType.OK, ButtonType.CANCEL)
         dialog.content = new VBox(form(), new ProgressBar(-1d))
         layOut(dialog)
+        layOut(new VBox(new Slider(0d, 1d, 0.5d), new RadioButton('A'), new CheckBox('A'), new Hyperlink('A'),
+            new ProgressIndicator(-1d), new ScrollPane(new GridPane())))
         ClassLegend legend = new ClassLegend({ String answer -> }, { })
         ThumbnailStrip strip = new ThumbnailStrip({ Map patch -> })
         strip.hold(5, 5)

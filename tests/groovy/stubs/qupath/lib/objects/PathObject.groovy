@@ -1,5 +1,6 @@
 package qupath.lib.objects
 
+import qupath.lib.measurements.MeasurementList
 import qupath.lib.objects.classes.PathClass
 import qupath.lib.roi.interfaces.ROI
 
@@ -15,4 +16,7 @@ abstract class PathObject {
     void setLocked(boolean locked) { throw new UnsupportedOperationException() }
     void setID(UUID id) throws IllegalArgumentException { throw new UnsupportedOperationException() }
     Map<String, String> getMetadata() { throw new UnsupportedOperationException() }
+    UUID getID() { throw new UnsupportedOperationException() }
+    boolean hasROI() { throw new UnsupportedOperationException() }
+    MeasurementList getMeasurementList() { throw new UnsupportedOperationException() }
 }

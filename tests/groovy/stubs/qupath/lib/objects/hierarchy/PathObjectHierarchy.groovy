@@ -12,4 +12,5 @@ class PathObjectHierarchy {
     void fireObjectClassificationsChangedEvent(Object source, Collection<? extends PathObject> pathObjects) { throw new UnsupportedOperationException() }
     void addListener(PathObjectHierarchyListener listener) { throw new UnsupportedOperationException() }
     void removeListener(PathObjectHierarchyListener listener) { throw new UnsupportedOperationException() }
+    Collection<PathObject> getAllObjects(boolean includeRoot) { throw new UnsupportedOperationException() }
 }
