@@ -125,7 +125,8 @@ final class QueryDialog {
         if (problem == null && isNew && isQuery && !(className.value in form.classNames)) {
             problem = "The study needs the class of the rectangle, ${className.value}."
         }
-        warning.text = problem ?: ''
+        warning.text = problem ?: getStudy()?.get('state') == 'labelling' ?
+            'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : ''
         start.disable = problem != null
     }
 

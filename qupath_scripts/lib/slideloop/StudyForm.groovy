@@ -125,6 +125,7 @@ final class StudyForm extends GridPane {
 
     /** What `POST /slides` takes beside the image's facts. */
     Map<String, Object> slideOptions() {
+        commit(patch)
         Map<String, Object> options = [patch_px: patch.value] as Map<String, Object>
         if (targetMpp() != null) {
             options['target_mpp'] = targetMpp()
@@ -134,6 +135,7 @@ final class StudyForm extends GridPane {
 
     /** What `POST /studies` takes beside the slides. */
     Map<String, Object> studyOptions() {
+        [rounds, k].each { Spinner<Integer> it -> commit(it) }
         [name: name.text.trim(), mode: 'classes', classes: classNames, positive: positive.value ?: classNames.first(),
          rounds: rounds.value, k: k.value, strategy: strategy.value, engine: engine.value] as Map<String, Object>
     }
@@ -258,9 +260,8 @@ final class StudyForm extends GridPane {
     private static Spinner<Integer> spinner(int least, int most, int value, int step) {
         Spinner<Integer> spinner = new Spinner<Integer>(least, most, value, step)
         spinner.editable = true
-        // What was typed counts also without Enter.
+        // What was typed counts also without Enter; not before it is all typed, since the spinner corrects it.
         spinner.focusedProperty().addListener { observed, was, is -> commit(spinner) }
-        spinner.editor.textProperty().addListener { observed, old, now -> commit(spinner) }
         spinner
     }
 
@@ -268,7 +269,7 @@ final class StudyForm extends GridPane {
         try {
             spinner.valueFactory.value = Integer.parseInt(spinner.editor.text.trim())
         } catch (NumberFormatException ignored) {
-            // Half typed; the last number holds.
+            // No number; the last one holds.
         }
     }
 }
