@@ -72,6 +72,17 @@ final class ReviewPane extends StackPane {
         pictures.onArrival { WantedPicture wanted -> arrived(wanted) }
     }
 
+    /** Make one of everything, and throw it away: nodes that no window has may be made in any thread. */
+    static void warm() {
+        new HeaderLine()
+        new PatchPane().say('', '', 0d, true)
+        new ClassLegend({ String answer -> }, { }).hold(['A'], (String name) -> Color.BLACK)
+        Map patch = [id: '', rank: 0L, reason: '']
+        new ThumbnailStrip({ Map chosen -> }).hold(1, 1)[0].show(patch, 'A', 'A', Color.BLACK, 'saved', true)
+        new StatusLine({ }).count(1, 1, true)
+        new RefusedPanel({ String id -> }, { String id -> }).show([[event_id: '', time: '', path: '']] as List<Map>)
+    }
+
     /** Begin or cease to follow the review; a window that is not shown moves no viewer. */
     void setAwake(boolean awake) {
         if (awake && !isListening) {

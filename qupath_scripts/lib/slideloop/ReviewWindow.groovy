@@ -55,6 +55,14 @@ final class ReviewWindow {
         }
     }
 
+    /**
+     * Load and link what a window is made of, so that the first one opens sooner. For a background
+     * thread, once, ahead of time; shows nothing.
+     */
+    static void warm() {
+        ReviewPane.warm()
+    }
+
     /** Show the window, or bring it to the front. */
     void show() {
         if (!stage.showing) {

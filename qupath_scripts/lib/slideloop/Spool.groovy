@@ -18,8 +18,8 @@ import java.nio.file.StandardOpenOption
  * The outbox on the disk: a log of JSON lines that survives a power cut after every `write`.
  *
  * A line says what became of an entry: {"add": entry}, {"gone": id}, {"refused": id, "problem": ..},
- * {"again": id}; the first names the {"server": address}. Owns the files and their order on the disk; knows nothing of servers. Not safe from
- * several threads: the outbox has one for it.
+ * {"again": id}; the first names the {"server": address}. Owns the files and their order on the disk;
+ * knows nothing of HTTP. Not safe from several threads: the outbox has one for it.
  */
 @CompileStatic
 @PackageScope

@@ -49,7 +49,6 @@ final class Thumbnail extends Region {
         answer.textOverrun = OverrunStyle.CLIP
         frame.fill = null
         frame.strokeType = StrokeType.INSIDE
-        frame.strokeWidth = 5
         getChildren().addAll(ring, image, frame, rank, answer, mark)
         for (Node child : getChildren()) {
             child.mouseTransparent = true
@@ -70,8 +69,8 @@ final class Thumbnail extends Region {
             image.image = null
         }
         this.patch = patch
-        frame.visible = label != null
-        frame.stroke = colour
+        frame.stroke = colour ?: Color.gray(0.5, 0.5)
+        frame.strokeWidth = label == null ? 1 : 5
         place = WindowWords.place(patch)
         why = WindowWords.shortReason(patch)
         answer.text = label == null ? '' : WindowWords.answer(label)

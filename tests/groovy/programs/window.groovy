@@ -127,6 +127,7 @@ class Program {
     }
 
     void start(String png, String slideId) {
+        ReviewWindow.warm()
         host = new PngHost(slide: ImageIO.read(new File(png)), slideId: slideId)
         fx {
             main = new Stage()
