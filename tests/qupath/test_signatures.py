@@ -1,4 +1,4 @@
-"""The stubs that the library is type-checked against promise nothing that a QuPath does not keep."""
+"""The stubs that the library is type-checked against promise only what each QuPath keeps."""
 
 from __future__ import annotations
 
