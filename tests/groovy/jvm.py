@@ -25,8 +25,8 @@ COMPILE = PROGRAMS / "compile.groovy"
 STUBS = HERE / "stubs"
 SLIPS = HERE / "slips"
 
-GROOVY_VERSIONS = ("4.0.26", "5.0.4")
-"""Those of QuPath 0.6 and 0.7; 0.5 has an older 4.0."""
+GROOVY_VERSIONS = ("4.0.15", "4.0.26", "5.0.4")
+"""Those of QuPath 0.5, 0.6 and 0.7: each checks types in its own way."""
 
 JAVA_LEAST = 17
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

@@ -4,7 +4,7 @@ import groovy.transform.CompileStatic
 
 import java.nio.charset.StandardCharsets
 
-/** What a study's journal says of its latest step. Blocks: never on the JavaFX thread. */
+/** What a study's journal says. Blocks: never on the JavaFX thread. */
 @CompileStatic
 final class Journal {
 
@@ -21,29 +21,37 @@ final class Journal {
      * @throws Problem as Server.get
      */
     static Map<String, Object> latestAction(Server server, String studyId) {
-        String path = "/studies/${Server.segment(studyId)}"
-        Map head = (Map) ((Map) server.get(path))['journal']
+        Map head = (Map) ((Map) server.get("/studies/${Server.segment(studyId)}"))['journal']
         long tail = Math.max(0, ((Number) head['seq']).longValue() - TAIL)
         // An action is taken back by an undo behind it, so that the tail tells, if one is left in it.
-        latestOf(events(server, path, tail)) ?: (tail ? latestOf(events(server, path, 0)) : null)
+        latestOf(events(server, studyId, tail)) ?: (tail ? latestOf(events(server, studyId, 0)) : null)
     }
 
-    private static List<Map<String, Object>> events(Server server, String path, long after) {
-        String lines = new String(server.bytes("${path}/journal?after=${after}"), StandardCharsets.UTF_8)
+    /**
+     * Returns the journal's events, the oldest first.
+     *
+     * @param after only those of a higher seq; 0 for all
+     * @throws Problem as Server.bytes
+     */
+    static List<Map<String, Object>> events(Server server, String studyId, long after) {
+        String path = "/studies/${Server.segment(studyId)}/journal?after=${after}"
+        String lines = new String(server.bytes(path), StandardCharsets.UTF_8)
         lines.readLines().findAll { String it -> it }.collect { String it -> (Map<String, Object>) Json.read(it) }
     }
 
     private static Map<String, Object> latestOf(List<Map<String, Object>> events) {
-        Set<Long> undone = new HashSet<>()
-        for (Map<String, Object> event : events.reverse()) {
-            long seq = ((Number) event['seq']).longValue()
-            if (event['type'] == 'undo') {
-                // One undo never takes back another.
-                ((Map<String, List<Number>>) event['data'])['undone'].each { Number it -> undone << it.longValue() }
-            } else if (event['type'] in ACTIONS && !(seq in undone)) {
-                return event
-            }
+        Set<Long> undone = undone(events)
+        events.reverse().find { Map<String, Object> it ->
+            it['type'] in ACTIONS && !(((Number) it['seq']).longValue() in undone)
         }
-        null
+    }
+
+    /** Returns the seqs of the events that were taken back by one of these. */
+    static Set<Long> undone(List<Map<String, Object>> events) {
+        Set<Long> undone = new HashSet<>()
+        events.findAll { Map<String, Object> it -> it['type'] == 'undo' }.each { Map<String, Object> it ->
+            ((Map<String, List<Number>>) it['data'])['undone'].each { Number seq -> undone << seq.longValue() }
+        }
+        undone
     }
 }

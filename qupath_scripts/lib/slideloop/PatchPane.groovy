@@ -127,7 +127,7 @@ final class PatchPane extends Region {
     /** As wide as the pictures are at a height, so that what is beside them follows closely. */
     @Override
     protected double computePrefWidth(double forHeight) {
-        forHeight > 0 ? Math.floor(1.5 * forHeight + GAP / 2) : 760d
+        forHeight > 0 ? Math.floor(1.5d * forHeight + GAP / 2) : 760d
     }
 
     @Override

@@ -42,7 +42,7 @@ final class PictureView extends Region {
             outline.fill = null
             outline.mouseTransparent = true
         }
-        dark.stroke = Color.rgb(0, 0, 0, 0.85)
+        dark.stroke = Color.rgb(0, 0, 0, 0.85d)
         dark.strokeWidth = 4
         light.stroke = Color.rgb(255, 225, 40)
         light.strokeWidth = 2
@@ -84,7 +84,7 @@ final class PictureView extends Region {
 
     /** Frame the picture in the colour of its label, null for none. */
     void label(Color colour) {
-        frame.stroke = colour ?: Color.gray(0.5, 0.5)
+        frame.stroke = colour ?: Color.gray(0.5d, 0.5d)
         frame.strokeWidth = colour == null ? 1 : 6
     }
 

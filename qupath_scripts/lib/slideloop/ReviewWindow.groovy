@@ -46,8 +46,8 @@ final class ReviewWindow {
         stage.initOwner(owner)
         stage.title = 'slideloop: review'
         stage.scene = scene
-        stage.width = Math.min(WIDTH, screen.width * 0.94)
-        stage.height = Math.min(HEIGHT, screen.height * 0.94)
+        stage.width = Math.min(WIDTH, screen.width * 0.94d)
+        stage.height = Math.min(HEIGHT, screen.height * 0.94d)
         stage.focusedProperty().addListener { observed, was, is -> pane.showFocus(is as boolean) }
         stage.addEventHandler(WindowEvent.WINDOW_HIDDEN) { WindowEvent event ->
             pane.awake = false

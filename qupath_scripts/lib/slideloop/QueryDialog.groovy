@@ -1,0 +1,138 @@
+package slideloop
+
+import groovy.transform.CompileStatic
+import javafx.scene.Node
+import javafx.scene.control.ButtonBar
+import javafx.scene.control.ButtonType
+import javafx.scene.control.ComboBox
+import javafx.scene.control.Dialog
+import javafx.scene.control.Label
+import javafx.scene.layout.GridPane
+import javafx.scene.layout.Priority
+import javafx.scene.layout.Region
+import javafx.scene.layout.VBox
+import javafx.stage.Window
+
+/**
+ * Asks for what a query needs beside its rectangle: the class, and the study, or a new one's settings.
+ * UI thread only.
+ */
+@CompileStatic
+final class QueryDialog {
+
+    private static final String NEW = 'New study'
+
+    private final Dialog<ButtonType> dialog = new Dialog<>()
+    private final ComboBox<String> study = new ComboBox<>()
+    private final ComboBox<String> className = new ComboBox<>()
+    private final Label warning = new Label()
+    private final StudyForm form
+    private final List<Map<String, Object>> studies
+    private final List<String> allClasses
+    private final Node start
+    private final boolean isQuery
+
+    /**
+     * @param rectangle the query in words; null to make a study without one
+     * @param studies those that may be continued, the likeliest first; may be empty
+     * @param form for a new one
+     * @param allClasses QuPath's class list
+     * @param likely class of the rectangle's annotation, or null
+     */
+    QueryDialog(Window owner, String rectangle, List<Map<String, Object>> studies, StudyForm form, List<String> allClasses,
+                String likely) {
+        this.studies = studies
+        this.form = form
+        this.allClasses = allClasses
+        isQuery = rectangle != null
+        ButtonType go = new ButtonType(isQuery ? 'Start' : 'Make the study', ButtonBar.ButtonData.OK_DONE)
+        dialog.initOwner(owner)
+        dialog.title = isQuery ? 'slideloop: query with rectangle' : 'slideloop: new study'
+        dialog.resizable = true
+        dialog.dialogPane.buttonTypes.setAll(go, ButtonType.CANCEL)
+        start = dialog.dialogPane.lookupButton(go)
+        study.items.setAll(studies.collect { Map<String, Object> it -> title(it) } + [NEW])
+        study.maxWidth = Double.MAX_VALUE
+        study.value = study.items.first()
+        className.maxWidth = Double.MAX_VALUE
+        layOut(rectangle)
+        form.changed = { check() }
+        study.valueProperty().addListener { observed, old, now -> studyChosen(className.value) }
+        className.valueProperty().addListener { observed, old, now -> classChosen() }
+        studyChosen(likely)
+    }
+
+    /** Show it, and wait. Returns whether to start. */
+    boolean ask() {
+        dialog.showAndWait().map { ButtonType it -> it.buttonData == ButtonBar.ButtonData.OK_DONE }.orElse(false)
+    }
+
+    /** The study to continue; null for a new one. */
+    Map<String, Object> getStudy() {
+        int index = study.selectionModel.selectedIndex
+        index < studies.size() ? studies[index] : null
+    }
+
+    /** The query's class. */
+    String getClassName() {
+        className.value
+    }
+
+    private void layOut(String rectangle) {
+        GridPane top = new GridPane()
+        top.hgap = 10
+        top.vgap = 8
+        Label what = new Label(rectangle ?: '')
+        what.wrapText = true
+        if (isQuery) {
+            top.add(what, 0, 0, 2, 1)
+            top.addRow(1, new Label('Study'), study)
+            top.addRow(2, new Label('It shows'), className)
+            GridPane.setHgrow(study, Priority.ALWAYS)
+            GridPane.setHgrow(className, Priority.ALWAYS)
+        }
+        warning.wrapText = true
+        warning.minHeight = Region.USE_PREF_SIZE
+        VBox content = new VBox(10, top, form, warning)
+        content.prefWidth = 460
+        dialog.dialogPane.content = content
+    }
+
+    private void studyChosen(String wanted) {
+        Map<String, Object> found = getStudy()
+        form.visible = found == null
+        form.managed = found == null
+        List<String> names = found == null ? allClasses : (List<String>) found['classes']
+        className.items.setAll(names)
+        className.value = wanted in names ? wanted : found == null ? null : found['positive'] as String
+        if (dialog.dialogPane.scene?.window != null) {
+            dialog.dialogPane.scene.window.sizeToScene()
+        }
+        classChosen()
+    }
+
+    private void classChosen() {
+        if (getStudy() == null && className.value != null) {
+            form.seek(className.value)
+        }
+        check()
+    }
+
+    private void check() {
+        boolean isNew = getStudy() == null
+        String problem = isQuery && className.value == null ? 'Choose the class that the rectangle shows.' :
+            isNew ? form.problem() : null
+        if (problem == null && isNew && isQuery && !(className.value in form.classNames)) {
+            problem = "The study needs the class of the rectangle, ${className.value}."
+        }
+        warning.text = problem ?: getStudy()?.get('state') == 'labelling' ?
+            'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : ''
+        start.disable = problem != null
+    }
+
+    private static String title(Map<String, Object> study) {
+        long n = 0
+        ((Map<String, Number>) study['n_labels']).values().each { Number it -> n += it.longValue() }
+        "${study['name']} (${((List) study['classes']).join(', ')}; ${WindowWords.count(n, 'label')})".toString()
+    }
+}

@@ -1,0 +1,5 @@
+package org.slf4j
+
+interface Logger {
+    void error(String message, Throwable error)
+}

@@ -1,0 +1,4 @@
+package qupath.lib.common
+
+class Version {
+}

@@ -1,0 +1,4 @@
+package qupath.lib.gui.viewer
+
+class OverlayOptions {
+}

@@ -1,0 +1,12 @@
+package qupath.lib.images
+
+import qupath.lib.images.servers.ImageServer
+import qupath.lib.objects.hierarchy.PathObjectHierarchy
+
+class ImageData<T> {
+    ImageServer<T> getServer() { throw new UnsupportedOperationException() }
+    PathObjectHierarchy getHierarchy() { throw new UnsupportedOperationException() }
+    boolean isChanged() { throw new UnsupportedOperationException() }
+    void setChanged(boolean isChanged) { throw new UnsupportedOperationException() }
+    String getLastSavedPath() { throw new UnsupportedOperationException() }
+}

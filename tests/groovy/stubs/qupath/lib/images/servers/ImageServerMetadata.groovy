@@ -1,0 +1,5 @@
+package qupath.lib.images.servers
+
+class ImageServerMetadata {
+    String getName() { throw new UnsupportedOperationException() }
+}

@@ -1,0 +1,5 @@
+package qupath.lib.measurements
+
+interface MeasurementList {
+    void put(String name, double value)
+}

@@ -1,0 +1,5 @@
+package qupath.lib.objects.hierarchy.events
+
+class PathObjectHierarchyEvent {
+    boolean isChanging() { throw new UnsupportedOperationException() }
+}
