@@ -15,6 +15,7 @@ from tests.groovy.driven import Driven
 from tests.groovy.jvm import (
     GROOVY_VERSIONS,
     LIB,
+    PLAYED_VERSIONS,
     PROGRAMS,
     SLIPS,
     STUBS,
@@ -42,6 +43,18 @@ def lacking(what: object) -> NoReturn:
 
 
 # Groovy ----------------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out programs under the versions that our library is only compiled for."""
+    out = [item for item in items if _is_compiled_only(item)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
+
+
+def _is_compiled_only(item: pytest.Item) -> bool:
+    version = getattr(item, "callspec", None) and item.callspec.params.get("bare_groovy")
+    return "groovy" in item.fixturenames and version not in (None, *PLAYED_VERSIONS)
 
 
 @pytest.fixture(scope="session", params=GROOVY_VERSIONS)

@@ -28,6 +28,9 @@ SLIPS = HERE / "slips"
 GROOVY_VERSIONS = ("4.0.15", "4.0.26", "5.0.4")
 """Those of QuPath 0.5, 0.6 and 0.7: each checks types in its own way."""
 
+PLAYED_VERSIONS = GROOVY_VERSIONS[0], GROOVY_VERSIONS[-1]
+"""Those that programs run under, beside being compiled."""
+
 JAVA_LEAST = 17
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dfile.encoding=UTF-8")

@@ -276,9 +276,11 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
 
 def test_slow_pictures_are_read_ahead(window: Windowed, site: Site) -> None:
     window.do("host", fields={"delayMs": 60})
+    before = window.do("seen")["n_read"]
     window.open(site.study(k=6, rounds=1))
     window.see(lambda seen: "Reading the picture …" not in seen["texts"])
-    time.sleep(1.5)
+    # Six patches at three scales.
+    window.see(lambda seen: seen["n_read"] - before == 18)
     window.do("host", fields={"delayMs": 5000})
     for _ in range(4):
         window.press("1")

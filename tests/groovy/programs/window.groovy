@@ -26,6 +26,7 @@ import java.lang.management.ManagementFactory
 import java.lang.management.ThreadMXBean
 import java.nio.file.Path
 import java.util.concurrent.CompletableFuture
+import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.Executors
 
@@ -36,6 +37,7 @@ class PngHost implements Host {
     volatile int delayMs
     volatile boolean isUnreadable
     final List<String> centred = new CopyOnWriteArrayList<>()
+    final Set<String> read = ConcurrentHashMap.newKeySet()
 
     boolean centre(Map patch) {
         centred << patch.id
@@ -57,6 +59,7 @@ class PngHost implements Host {
         double scale = px / side
         pen.drawImage(slide, new AffineTransform(scale, 0, 0, scale, -x * scale, -y * scale), null)
         pen.dispose()
+        read << "${patch.id} ${context}".toString()
         picture
     }
 
@@ -237,7 +240,7 @@ class Program {
             case 'images': return fx { window.imagesChanged() }
             case 'seen': return fx {
                 [showing: window.showing, focused: stage().focused, texts: texts(), presses: presses as List,
-                 leaked: leaked as List, n_clicks: nClicks, is_seen: window.@gate.mayLabelByClick(), centred: host.centred as List, longest_ms: watch.longestMs]
+                 leaked: leaked as List, n_clicks: nClicks, is_seen: window.@gate.mayLabelByClick(), centred: host.centred as List, n_read: host.read.size(), longest_ms: watch.longestMs]
             }
             case 'reset': presses.clear(); host.centred.clear(); watch.longestMs = 0; return null
             case 'thumbnail': return fx { middle(nodes('thumbnail')[line.index as int]) }
