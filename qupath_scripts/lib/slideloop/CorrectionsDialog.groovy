@@ -9,8 +9,6 @@ import javafx.scene.control.CheckBox
 import javafx.scene.control.Hyperlink
 import javafx.scene.control.Label
 import javafx.scene.control.ScrollPane
-import javafx.scene.input.KeyCode
-import javafx.scene.input.KeyEvent
 import javafx.scene.layout.GridPane
 import javafx.scene.layout.HBox
 import javafx.scene.layout.Priority
@@ -42,6 +40,7 @@ final class CorrectionsDialog {
     private final CheckBox now = new CheckBox('Learn from them now, not with the next round')
     private final Label total = new Label()
     private final Button go = new Button('Send')
+    private final Button cancel = new Button('Cancel')
 
     /** Is told which correction the user wants to see. */
     Consumer<CorrectionPlan.Drawn> looked = { CorrectionPlan.Drawn it -> } as Consumer<CorrectionPlan.Drawn>
@@ -77,11 +76,7 @@ final class CorrectionsDialog {
         stage.initOwner(owner)
         stage.title = 'slideloop: send corrections'
         stage.scene = new Scene(content)
-        stage.scene.addEventFilter(KeyEvent.KEY_PRESSED) { KeyEvent it ->
-            if (it.code == KeyCode.ESCAPE) {
-                stage.close()
-            }
-        }
+        DialogKeys.install(stage.scene, go, cancel)
         count()
     }
 
@@ -114,7 +109,6 @@ final class CorrectionsDialog {
     }
 
     private HBox buttons() {
-        Button cancel = new Button('Cancel')
         cancel.onAction = { stage.close() }
         go.defaultButton = true
         go.onAction = {

@@ -11,8 +11,6 @@ import javafx.scene.control.Label
 import javafx.scene.control.ProgressIndicator
 import javafx.scene.control.RadioButton
 import javafx.scene.control.ToggleGroup
-import javafx.scene.input.KeyCode
-import javafx.scene.input.KeyEvent
 import javafx.scene.layout.HBox
 import javafx.scene.layout.Priority
 import javafx.scene.layout.Region
@@ -99,11 +97,7 @@ final class ImportDialog {
         stage.initModality(Modality.WINDOW_MODAL)
         stage.title = 'slideloop: import mask'
         stage.scene = new Scene(content)
-        stage.scene.addEventFilter(KeyEvent.KEY_PRESSED) { KeyEvent it ->
-            if (it.code == KeyCode.ESCAPE && !isOver) {
-                close()
-            }
-        }
+        DialogKeys.install(stage.scene, go, cancel)
         stage.onCloseRequest = { WindowEvent it ->
             if (isOver) {
                 it.consume()

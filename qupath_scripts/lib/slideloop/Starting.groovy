@@ -21,19 +21,12 @@ import java.util.function.Function
 @CompileStatic
 final class Starting {
 
-    /** What a first window needs; loading them on the way would freeze QuPath for up to a second. */
-    private static final List<Class<?>> NEEDED = [
-        ReviewWindow, ReviewPane, Pictures, Thumbnail, RefusedPanel, StatusLine, QueryDialog, StudyForm, ConnectDialog, OpenStudy,
-        Sessions, UndoStep, Work, ProgressWindow, Say, Doctor, IndexWatch, ImageFacts, QuPathHost, Temporary, App,
-        PredictionView, PredictionWindow, PredictionOverlay, ImportMask, ImportDialog, SendCorrections, CorrectionsDialog,
-    ].asImmutable() as List<Class<?>>
-
     private Starting() {
     }
 
     /** Load and link classes before they are needed, and lay out what they show once; not in the UI thread. */
     static void warm() {
-        NEEDED.each { Class<?> it -> Class.forName(it.name, true, it.classLoader) }
+        loadAll()
         // Nodes that are in no window may be made by any thread.
         DialogPane dialog = new DialogPane()
         dialog.buttonTypes.setAll(ButtonType.OK, ButtonType.CANCEL)
@@ -48,6 +41,18 @@ final class Starting {
         review.styleClass.add('slideloop-review')
         review.stylesheets.add(Starting.getResource('review.css').toExternalForm())
         layOut(review)
+    }
+
+    /**
+     * Load every class of the library, closures too: what is loaded when it is needed first stops the
+     * window for some ms each, a second in all.
+     */
+    private static void loadAll() {
+        File folder = new File(new File(Starting.protectionDomain.codeSource.location.toURI()), 'slideloop')
+        folder.listFiles().findAll { File it -> it.name.endsWith('.class') }.each { File it ->
+            Class<?> type = Class.forName("slideloop.${it.name - '.class'}", true, Starting.classLoader)
+            GroovySystem.metaClassRegistry.getMetaClass(type)
+        }
     }
 
     private static StudyForm form() {
