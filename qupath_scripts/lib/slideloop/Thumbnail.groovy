@@ -69,7 +69,7 @@ final class Thumbnail extends Region {
             image.image = null
         }
         this.patch = patch
-        frame.stroke = colour ?: Color.gray(0.5, 0.5)
+        frame.stroke = colour ?: Color.gray(0.5d, 0.5d)
         frame.strokeWidth = label == null ? 1 : 5
         place = WindowWords.place(patch)
         why = WindowWords.shortReason(patch)
