@@ -232,6 +232,15 @@ def test_a_save_in_the_middle_of_a_round_stores_no_patches(window: Opened, study
     assert window.do("gui.imageData.changed") is False
 
 
+def test_patches_are_away_while_the_file_menu_offers_to_save(window: Opened, study: str) -> None:
+    window.do("gui.menuBar.menus[0].show(); 1")
+    window.until(f"{PATCHES}.size()", lambda n: n == 0)
+    time.sleep(1)
+    assert window.do(f"{PATCHES}.size()") == 0
+    window.do("gui.menuBar.menus[0].hide(); 1")
+    window.until(f"{PATCHES}.size()", lambda n: n == K)
+
+
 def test_patches_that_a_file_holds_are_swept_and_the_file_is_to_be_saved(
     window: Opened, study: str
 ) -> None:
