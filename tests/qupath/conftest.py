@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.groovy.conftest import indexed_site, site
-from tests.qupath.installed import QuPath, installations
+from tests.qupath.installed import installations
 
 __all__ = ["indexed_site", "site"]
 
@@ -26,9 +26,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "qupath" in getattr(item, "fixturenames", ()):
             item.add_marker("qupath")
-
-
-@pytest.fixture(scope="session")
-def version(qupath: QuPath) -> str:
-    """Which one it is."""
-    return qupath.version

@@ -169,7 +169,9 @@ final class ImportDialog {
         go.text = made.replacing ? 'Replace' : 'Import'
         String left = !made.nLeftOut ? '' : made.nLeftOut == 1 ? ' One of the mask is left out, since its edited copy stays.' :
             " ${WindowWords.grouped(made.nLeftOut)} of the mask are left out, since their edited copies stay."
-        String counts = "${WindowWords.count(made.added.size(), 'object')} will be added; the image then has ${WindowWords.grouped(made.nAfter())}.${left}"
+        boolean isEmpty = !made.added && !made.nLeftOut
+        String counts = isEmpty ? 'Nothing of this image is predicted to be of that class.' :
+            "${WindowWords.count(made.added.size(), 'object')} will be added; the image then has ${WindowWords.grouped(made.nAfter())}.${left}"
         tell(counts, earlier(made), warning(made, kind), false)
     }
 

@@ -27,6 +27,7 @@ final class Starting {
     /** Load and link classes before they are needed, and lay out what they show once; not in the UI thread. */
     static void warm() {
         loadAll()
+        ReviewWindow.warm()
         // Nodes that are in no window may be made by any thread.
         DialogPane dialog = new DialogPane()
         dialog.buttonTypes.setAll(ButtonType.OK, ButtonType.CANCEL)

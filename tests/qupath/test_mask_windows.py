@@ -1,0 +1,259 @@
+"""Prediction, import and corrections in QuPath's own windows, with real keys."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.groovy.conftest import CLASSES, Site
+from tests.qupath.desk import Desk
+from tests.qupath.installed import QuPath
+
+POSITIVE, OTHER = CLASSES
+IMPORT, SEND, PREDICTION = "import mask", "end corrections", "prediction of"
+ALL = "gui.imageData.hierarchy.getAllObjects(false)"
+UNDO = "gui.undoRedoManager"
+
+PAINTED = """
+def image = new BufferedImage(1536, 1024, BufferedImage.TYPE_INT_ARGB)
+def g = image.createGraphics()
+def all = ImageRegion.createInstance(0, 0, 1536, 1024, 0, 0)
+gui.viewer.customOverlayLayers.each { it.paintOverlay(g, all, 1d, gui.imageData, true) }
+(0..<160).collect { [it % 16, it.intdiv(16)] }.findAll { c, r ->
+    image.getRGB(c * 96 + 48, r * 96 + 48) != 0 }
+"""
+"""Columns and rows of the patches in whose middle the overlays paint."""
+
+
+@pytest.fixture(scope="module")
+def study(indexed_site: Site) -> str:
+    """A study that has learnt from one round."""
+    indexed_site.served.start()
+    api = indexed_site.served.api
+    study = indexed_site.study(rounds=1, k=10)
+    found = api("GET", f"/studies/{study}/round")
+    tumour = {rectangle[:2] for rectangle in indexed_site.rectangles}
+    for patch in found["patches"]:
+        label = POSITIVE if (patch["x"], patch["y"]) in tumour else OTHER
+        path = f"/studies/{study}/labels/{patch['id']}"
+        api("PUT", path, label=label, round_id=found["round_id"])
+    assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
+    return study
+
+
+@pytest.fixture(scope="module")
+def desk(
+    qupath: QuPath,
+    indexed_site: Site,
+    study: str,
+    small_slides: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Desk]:
+    """A QuPath with a project of two images, the study open, its review put away."""
+    home = tmp_path_factory.mktemp("desk")
+    desk = Desk(qupath, home, indexed_site.served.url)
+    (home / "project").mkdir()
+    images = [str(small_slides / f"{name}.tif") for name in ("small", "other")]
+    desk(
+        f"""import qupath.lib.images.servers.ImageServerProvider as Provider
+        import qupath.lib.projects.Projects
+        def project = Projects.createProject(new File('{home}/project'), BufferedImage)
+        {images}.each {{ file ->
+            def uri = new File(file).toURI().toString()
+            def support = Provider.getPreferredUriImageSupport(BufferedImage, uri)
+            project.addImage(support.builders[0]).imageName = new File(file).name }}
+        project.syncChanges()
+        gui.project = project
+        gui.openImageEntry(project.imageList[0])
+        app.review('{study}')
+        null"""
+    )
+    desk.wait("app.study?.id")
+    desk.wait("kept.window('review')?.with { it.hide(); true }")
+    yield desk
+    keep = os.environ.get("QUPATH_SCREENSHOTS")
+    if keep:
+        desk.shoot(Path(keep) / f"mask-{qupath.version}.png")
+    desk.close()
+
+
+def _prediction(site: Site, study: str) -> dict[str, Any]:
+    return site.served.api("GET", f"/studies/{study}/prediction?slide={site.slide}")
+
+
+def _mask(site: Site, study: str) -> set[str]:
+    path = f"/studies/{study}/prediction?slide={site.slide}&format=geojson"
+    return {each["id"] for each in site.served.api("GET", path)["features"]}
+
+
+def _shown(desk: Desk, title: str, folder: Path | None = None) -> None:
+    keep = os.environ.get("QUPATH_SCREENSHOTS")
+    if keep:
+        desk.shoot(Path(keep) / f"{title.replace(' ', '-')}-{uuid.uuid4().hex[:4]}.png")
+
+
+def test_the_prediction_lies_over_its_image_and_touches_nothing(
+    desk: Desk, indexed_site: Site, study: str
+) -> None:
+    desk("gui.imageData.changed = false; null")
+    desk("app.run('show_prediction'); null")
+    prediction = _prediction(indexed_site, study)
+    said = desk.reads(PREDICTION, f"after training {prediction['model_round']}")
+    _shown(desk, PREDICTION)
+    number = prediction["classes"].index(POSITIVE)
+    expected = {
+        (column, row)
+        for column, row, label in zip(
+            prediction["col"], prediction["row"], prediction["label"], strict=True
+        )
+        if label == number
+    }
+    assert expected
+    assert {(c, r) for c, r in desk(PAINTED)} == expected
+    assert f"\n{len(expected)}\n" in said
+    n_given = sum(prediction["given"])
+    assert f"Labelled by you: {n_given} of {prediction['n']} patches" in said
+    touched = f"[{ALL}.size(), gui.imageData.changed, {UNDO}.canUndo().get()]"
+    assert desk(touched) == [0, False, False]
+
+
+def test_it_is_over_no_other_image(desk: Desk) -> None:
+    desk("gui.imageData.changed = false; gui.openImageEntry(gui.project.imageList[1]); null")
+    desk.reads(PREDICTION, "This image is not in the study.")
+    assert desk(PAINTED) == []
+    assert desk("gui.viewer.customOverlayLayers.size()") == 1
+    desk("gui.imageData.changed = false; gui.openImageEntry(gui.project.imageList[0]); null")
+    desk.reads(PREDICTION, "after training")
+    assert desk(PAINTED)
+
+
+def test_it_follows_each_training(desk: Desk, indexed_site: Site, study: str) -> None:
+    before = _prediction(indexed_site, study)["model_round"]
+    ring = [[800, 100], [1200, 100], [1200, 400], [800, 400], [800, 100]]
+    region = {"slide": indexed_site.slide, "label": POSITIVE, "train": True}
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    path = f"/studies/{study}/regions"
+    indexed_site.served.api("POST", path, event_id=str(uuid.uuid4()), geometry=geometry, **region)
+    desk.reads(PREDICTION, f"after training {before + 1}")
+
+
+def test_the_menu_hides_it_again(desk: Desk) -> None:
+    desk("app.run('show_prediction'); null")
+    desk.gone(PREDICTION)
+    assert desk(PAINTED) == []
+    assert desk("gui.viewer.customOverlayLayers.size()") == 0
+
+
+def test_a_mask_is_imported_by_enter_saved_and_taken_back_by_one_undo(
+    desk: Desk, indexed_site: Site, study: str
+) -> None:
+    mask = _mask(indexed_site, study)
+    desk("app.run('import_mask'); null")
+    desk.reads(IMPORT, f"will be added; the image then has {len(mask)}.")
+    _shown(desk, IMPORT)
+    desk.press(IMPORT, "Return")
+    desk.gone(IMPORT)
+    assert set(desk(f"{ALL}*.ID*.toString()")) == mask
+    assert desk("gui.imageData.changed") is False
+    reopened = "gui.project.imageList[0].readHierarchy().getAllObjects(false)*.ID*.toString()"
+    assert set(desk(reopened)) == mask
+    assert desk(f"{UNDO}.undoOnce(); {ALL}.size()") == 0
+    assert set(desk(f"{UNDO}.redoOnce(); {ALL}*.ID*.toString()")) == mask
+    assert desk("qupath.lib.gui.prefs.PathPrefs.maxUndoHierarchySizeProperty().get()") == 10_000
+
+
+def test_a_replacement_is_asked_for_and_leaves_what_was_edited(
+    desk: Desk, indexed_site: Site, study: str
+) -> None:
+    n = len(_mask(indexed_site, study))
+    edited = desk(
+        f"""def one = {ALL}.max {{ it.ROI.getArea() }}
+        one.setPathClass(PathClass.fromString('{OTHER}'))
+        gui.imageData.hierarchy.fireObjectClassificationsChangedEvent(this, [one])
+        one.ID.toString()"""
+    )
+    desk("app.run('import_mask'); null")
+    said = desk.reads(IMPORT, "1 that was edited stays")
+    assert "Replace" in said and "since its edited copy stays" in said
+    _shown(desk, IMPORT)
+    desk.press(IMPORT, "Escape")
+    desk.gone(IMPORT)
+    desk("app.run('import_mask'); null")
+    desk.reads(IMPORT, "1 that was edited stays")
+    desk.press(IMPORT, "Return")
+    desk.gone(IMPORT)
+    found = desk(f"{ALL}.collect {{ [it.ID.toString(), it.pathClass.toString()] }}")
+    assert len(found) == n
+    assert [each for each in found if each[1] == OTHER] == [[edited, OTHER]]
+    # One step: the edit is the one before.
+    assert desk(f"{UNDO}.undoOnce(); {ALL}.size()") == n
+    assert desk(f"{ALL}.find {{ it.ID.toString() == '{edited}' }}.pathClass.toString()") == OTHER
+
+
+def test_corrections_are_shown_counted_and_sent_once(
+    desk: Desk, indexed_site: Site, study: str
+) -> None:
+    api = indexed_site.served.api
+    before = api("GET", f"/studies/{study}")["n_region_labels"]
+    desk(
+        f"""gui.imageData.hierarchy.addObjects([PathObjects.createAnnotationObject(
+            ROIs.createEllipseROI(620, 200, 500, 450, ImagePlane.defaultPlane),
+            PathClass.fromString('{POSITIVE}'))])
+        app.run('send_corrections'); null"""
+    )
+    said = desk.reads(SEND, "2 corrections: ")
+    assert "class changed" in said and "drawn" in said
+    _shown(desk, SEND)
+    n = int(said.split("2 corrections: ")[1].split()[0])
+    desk.press(SEND, "Return")
+    desk.reads("Send corrections", f"2 corrections sent: {n} patches have the label that you gave.")
+    desk.press("Send corrections", "Return")
+    regions = [each["data"]["label"] for each in indexed_site.served.api.events(study, "region")]
+    assert sorted(regions[-2:]) == sorted([OTHER, POSITIVE])
+    assert api("GET", f"/studies/{study}")["n_region_labels"] > before
+    n_events = len(regions)
+    desk("app.run('send_corrections'); null")
+    said = desk.reads(SEND, "Nothing is chosen.")
+    assert said.count("the study has it") == 1  # Each text is listed once.
+    desk.press(SEND, "Escape")
+    desk.gone(SEND)
+    assert len(indexed_site.served.api.events(study, "region")) == n_events
+
+
+def test_a_server_that_is_away_keeps_them_on_this_computer(
+    desk: Desk, indexed_site: Site, study: str
+) -> None:
+    desk(
+        f"""gui.imageData.hierarchy.addObjects([PathObjects.createAnnotationObject(
+            ROIs.createRectangleROI(300, 640, 200, 200, ImagePlane.defaultPlane),
+            PathClass.fromString('{OTHER}'))])
+        app.run('send_corrections'); null"""
+    )
+    desk.reads(SEND, "1 correction: ")
+    n = len(indexed_site.served.api.events(study, "region"))
+    indexed_site.served.stop()
+    try:
+        desk.press(SEND, "Return")
+        desk.reads("Send corrections", "1 correction kept on this computer")
+        desk.press("Send corrections", "Return")
+    finally:
+        indexed_site.served.start()
+    desk.wait("app.connection.outbox.waiting().isEmpty()")
+    assert len(indexed_site.served.api.events(study, "region")) == n + 1
+
+
+def test_an_import_without_a_server_says_so(desk: Desk, indexed_site: Site) -> None:
+    indexed_site.served.stop()
+    try:
+        desk("app.run('import_mask'); null")
+        desk.reads("Asking the server", "does not answer")
+        desk.press("Asking the server", "Return")
+    finally:
+        indexed_site.served.start()
+    with urllib.request.urlopen(f"{indexed_site.served.url}/api/v1/health") as answer:
+        assert answer.status == 200
