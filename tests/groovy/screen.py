@@ -61,7 +61,7 @@ class Screen:
     def click(self, place: tuple[float, float], times: int = 1) -> None:
         """Move the mouse there and press its left button, the second time soon after the first."""
         x, y = (str(round(side)) for side in place)
-        self._do("mousemove", x, y, "click", "--repeat", str(times), "--delay", "90", "1")
+        self._do("mousemove", x, y, "click", "--repeat", str(times), "--delay", "20", "1")
 
     def _do(self, *words: str) -> None:
         subprocess.run(["xdotool", *words], env=self.environment, check=True, timeout=20)
