@@ -78,7 +78,7 @@ def compiled(bare_groovy: Groovy, tmp_path_factory: pytest.TempPathFactory) -> s
         beside.parent.mkdir(exist_ok=True)
         shutil.copyfile(style, beside)
     return bare_groovy.compile(
-        ("plain", STUBS, others / "stubs"),
+        ("plain", STUBS, bare_groovy.stubs),
         ("slips", SLIPS, others / "slips"),
         ("typed", LIB, bare_groovy.classes),
         ("plain", PROGRAMS, bare_groovy.classes),

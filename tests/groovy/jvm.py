@@ -120,6 +120,11 @@ class Groovy:
     jars: Path
     classes: Path
 
+    @property
+    def stubs(self) -> Path:
+        """Folder of the stubs, compiled: what the library is linked against without QuPath."""
+        return self.classes.with_name(f"{self.classes.name}-stubs")
+
     def compile(self, *steps: tuple[str, Path, Path]) -> str:
         """Compile all sources below folders; return what the compiler complained about.
 

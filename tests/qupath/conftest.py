@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.groovy.conftest import indexed_site, site
+from tests.groovy.conftest import indexed_site, lacking, site
+from tests.groovy.jvm import LackingError
 from tests.qupath.installed import installations
+from tests.qupath.opened import Desk
 
 __all__ = ["indexed_site", "site"]
 
@@ -26,3 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "qupath" in getattr(item, "fixturenames", ()):
             item.add_marker("qupath")
+
+
+@pytest.fixture(scope="session")
+def desk() -> Iterator[Desk]:
+    """A screen for QuPath's windows, one after the other."""
+    try:
+        desk = Desk()
+    except LackingError as what:
+        lacking(what)
+    yield desk
+    desk.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -11,14 +10,49 @@ from typing import Any
 
 import pytest
 from tests.groovy.conftest import CLASSES, Site
-from tests.qupath.desk import Desk
 from tests.qupath.installed import QuPath
+from tests.qupath.opened import Desk, Opened
 
 POSITIVE, OTHER = CLASSES
 IMPORT, SEND, PREDICTION = "import mask", "end corrections", "prediction of"
 ALL = "gui.imageData.hierarchy.getAllObjects(false)"
 UNDO = "gui.undoRedoManager"
 
+IMPORTS = """
+import java.awt.image.BufferedImage
+import javafx.scene.*
+import javafx.scene.control.*
+import javafx.stage.*
+import qupath.lib.images.servers.ImageServerProvider
+import qupath.lib.objects.*
+import qupath.lib.objects.classes.PathClass
+import qupath.lib.projects.Projects
+import qupath.lib.regions.*
+import qupath.lib.roi.*
+"""
+PROJECT = """
+def project = Projects.createProject(new File(given.folder), BufferedImage)
+given.images.each {
+    def uri = new File(it).toURI().toString()
+    def support = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, uri)
+    project.addImage(support.builders[0]).imageName = new File(it).name
+}
+project.syncChanges()
+gui.project = project
+1
+"""
+FIND = "Window.windows.find { it instanceof Stage && it.title?.contains('TITLE') }"
+TEXTS = f"""
+{IMPORTS}
+def texts = [], walk = null
+walk = {{ node ->
+    if (!node.visible) return
+    if (node instanceof Labeled && node.text) texts << node.text
+    if (node instanceof Parent) node.childrenUnmodifiable.each(walk)
+}}
+{FIND}?.with {{ walk(it.scene.root) }}
+texts.unique()
+"""
 PAINTED = """
 def image = new BufferedImage(1536, 1024, BufferedImage.TYPE_INT_ARGB)
 def g = image.createGraphics()
@@ -46,40 +80,67 @@ def study(indexed_site: Site) -> str:
     return study
 
 
+class Window:
+    """A running QuPath, read by the titles of its windows."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    def __call__(self, code: str) -> Any:
+        """Evaluate Groovy in the thread of the window; return its value."""
+        return self._opened.do(f"{IMPORTS}{code}")
+
+    def wait(self, code: str) -> Any:
+        """Evaluate Groovy until its value is true; return it."""
+        return self._opened.wait(f"{IMPORTS}{code}")
+
+    def reads(self, title: str, words: str) -> str:
+        """Wait until something with these words can be read there; return all of it, each once."""
+        texts = TEXTS.replace("TITLE", title)
+        found = self._opened.until(texts, lambda all: words in _plain(all))
+        return _plain(found)
+
+    def press(self, title: str, key: str) -> None:
+        """Press a real key when the window has the focus."""
+        self.wait(FIND.replace("TITLE", title) + "?.focused")
+        self._opened.press(key)
+
+    def gone(self, title: str) -> None:
+        """Wait until there is no such window."""
+        self.wait(FIND.replace("TITLE", title) + " == null")
+
+    def open(self, name: str) -> None:
+        """Open an image of the project; changes of the one before are not asked about."""
+        entry = f"gui.project.imageList.find {{ it.imageName == '{name}.tif' }}"
+        self(f"gui.imageData?.changed = false; gui.openImageEntry({entry}); 1")
+
+
+def _plain(texts: list[str]) -> str:
+    return "\n".join(texts).replace("\u00a0", " ").replace("\u202f", " ")
+
+
 @pytest.fixture(scope="module")
-def desk(
+def window(
     qupath: QuPath,
+    desk: Desk,
     indexed_site: Site,
     study: str,
     small_slides: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Desk]:
+) -> Iterator[Window]:
     """A QuPath with a project of two images, the study open, its review put away."""
-    home = tmp_path_factory.mktemp("desk")
-    desk = Desk(qupath, home, indexed_site.served.url)
+    home = tmp_path_factory.mktemp("home")
     (home / "project").mkdir()
+    opened = Opened(qupath, desk, home, indexed_site.served.url)
     images = [str(small_slides / f"{name}.tif") for name in ("small", "other")]
-    desk(
-        f"""import qupath.lib.images.servers.ImageServerProvider as Provider
-        import qupath.lib.projects.Projects
-        def project = Projects.createProject(new File('{home}/project'), BufferedImage)
-        {images}.each {{ file ->
-            def uri = new File(file).toURI().toString()
-            def support = Provider.getPreferredUriImageSupport(BufferedImage, uri)
-            project.addImage(support.builders[0]).imageName = new File(file).name }}
-        project.syncChanges()
-        gui.project = project
-        gui.openImageEntry(project.imageList[0])
-        app.review('{study}')
-        null"""
-    )
-    desk.wait("app.study?.id")
-    desk.wait("kept.window('review')?.with { it.hide(); true }")
-    yield desk
-    keep = os.environ.get("QUPATH_SCREENSHOTS")
-    if keep:
-        desk.shoot(Path(keep) / f"mask-{qupath.version}.png")
-    desk.close()
+    opened.do(IMPORTS + PROJECT, folder=str(home / "project"), images=images)
+    window = Window(opened)
+    window.open("small")
+    window(f"app.review('{study}'); 1")
+    window.wait("app.study?.id")
+    window.wait(FIND.replace("TITLE", "review") + "?.with { it.hide(); true }")
+    yield window
+    opened.kill()
 
 
 def _prediction(site: Site, study: str) -> dict[str, Any]:
@@ -91,20 +152,13 @@ def _mask(site: Site, study: str) -> set[str]:
     return {each["id"] for each in site.served.api("GET", path)["features"]}
 
 
-def _shown(desk: Desk, title: str, folder: Path | None = None) -> None:
-    keep = os.environ.get("QUPATH_SCREENSHOTS")
-    if keep:
-        desk.shoot(Path(keep) / f"{title.replace(' ', '-')}-{uuid.uuid4().hex[:4]}.png")
-
-
 def test_the_prediction_lies_over_its_image_and_touches_nothing(
-    desk: Desk, indexed_site: Site, study: str
+    window: Window, indexed_site: Site, study: str
 ) -> None:
-    desk("gui.imageData.changed = false; null")
-    desk("app.run('show_prediction'); null")
+    window("gui.imageData.changed = false; 1")
+    window("app.run('show_prediction'); 1")
     prediction = _prediction(indexed_site, study)
-    said = desk.reads(PREDICTION, f"after training {prediction['model_round']}")
-    _shown(desk, PREDICTION)
+    said = window.reads(PREDICTION, f"after training {prediction['model_round']}")
     number = prediction["classes"].index(POSITIVE)
     expected = {
         (column, row)
@@ -114,145 +168,142 @@ def test_the_prediction_lies_over_its_image_and_touches_nothing(
         if label == number
     }
     assert expected
-    assert {(c, r) for c, r in desk(PAINTED)} == expected
+    assert {(c, r) for c, r in window(PAINTED)} == expected
     assert f"\n{len(expected)}\n" in said
     n_given = sum(prediction["given"])
     assert f"Labelled by you: {n_given} of {prediction['n']} patches" in said
     touched = f"[{ALL}.size(), gui.imageData.changed, {UNDO}.canUndo().get()]"
-    assert desk(touched) == [0, False, False]
+    assert window(touched) == [0, False, False]
 
 
-def test_it_is_over_no_other_image(desk: Desk) -> None:
-    desk("gui.imageData.changed = false; gui.openImageEntry(gui.project.imageList[1]); null")
-    desk.reads(PREDICTION, "This image is not in the study.")
-    assert desk(PAINTED) == []
-    assert desk("gui.viewer.customOverlayLayers.size()") == 1
-    desk("gui.imageData.changed = false; gui.openImageEntry(gui.project.imageList[0]); null")
-    desk.reads(PREDICTION, "after training")
-    assert desk(PAINTED)
+def test_it_is_over_no_other_image(window: Window) -> None:
+    window.open("other")
+    window.reads(PREDICTION, "This image is not in the study.")
+    assert window(PAINTED) == []
+    assert window("gui.viewer.customOverlayLayers.size()") == 1
+    window.open("small")
+    window.reads(PREDICTION, "after training")
+    assert window(PAINTED)
 
 
-def test_it_follows_each_training(desk: Desk, indexed_site: Site, study: str) -> None:
+def test_it_follows_each_training(window: Window, indexed_site: Site, study: str) -> None:
     before = _prediction(indexed_site, study)["model_round"]
     ring = [[800, 100], [1200, 100], [1200, 400], [800, 400], [800, 100]]
     region = {"slide": indexed_site.slide, "label": POSITIVE, "train": True}
     geometry = {"type": "Polygon", "coordinates": [ring]}
     path = f"/studies/{study}/regions"
     indexed_site.served.api("POST", path, event_id=str(uuid.uuid4()), geometry=geometry, **region)
-    desk.reads(PREDICTION, f"after training {before + 1}")
+    window.reads(PREDICTION, f"after training {before + 1}")
 
 
-def test_the_menu_hides_it_again(desk: Desk) -> None:
-    desk("app.run('show_prediction'); null")
-    desk.gone(PREDICTION)
-    assert desk(PAINTED) == []
-    assert desk("gui.viewer.customOverlayLayers.size()") == 0
+def test_the_menu_hides_it_again(window: Window) -> None:
+    window("app.run('show_prediction'); 1")
+    window.gone(PREDICTION)
+    assert window(PAINTED) == []
+    assert window("gui.viewer.customOverlayLayers.size()") == 0
 
 
 def test_a_mask_is_imported_by_enter_saved_and_taken_back_by_one_undo(
-    desk: Desk, indexed_site: Site, study: str
+    window: Window, indexed_site: Site, study: str
 ) -> None:
     mask = _mask(indexed_site, study)
-    desk("app.run('import_mask'); null")
-    desk.reads(IMPORT, f"will be added; the image then has {len(mask)}.")
-    _shown(desk, IMPORT)
-    desk.press(IMPORT, "Return")
-    desk.gone(IMPORT)
-    assert set(desk(f"{ALL}*.ID*.toString()")) == mask
-    assert desk("gui.imageData.changed") is False
+    window("app.run('import_mask'); 1")
+    window.reads(IMPORT, f"will be added; the image then has {len(mask)}.")
+    window.press(IMPORT, "Return")
+    window.gone(IMPORT)
+    assert set(window(f"{ALL}*.ID*.toString()")) == mask
+    assert window("gui.imageData.changed") is False
     reopened = "gui.project.imageList[0].readHierarchy().getAllObjects(false)*.ID*.toString()"
-    assert set(desk(reopened)) == mask
-    assert desk(f"{UNDO}.undoOnce(); {ALL}.size()") == 0
-    assert set(desk(f"{UNDO}.redoOnce(); {ALL}*.ID*.toString()")) == mask
-    assert desk("qupath.lib.gui.prefs.PathPrefs.maxUndoHierarchySizeProperty().get()") == 10_000
+    assert set(window(reopened)) == mask
+    assert window(f"{UNDO}.undoOnce(); {ALL}.size()") == 0
+    assert set(window(f"{UNDO}.redoOnce(); {ALL}*.ID*.toString()")) == mask
+    assert window("qupath.lib.gui.prefs.PathPrefs.maxUndoHierarchySizeProperty().get()") == 10_000
 
 
 def test_a_replacement_is_asked_for_and_leaves_what_was_edited(
-    desk: Desk, indexed_site: Site, study: str
+    window: Window, indexed_site: Site, study: str
 ) -> None:
     n = len(_mask(indexed_site, study))
-    edited = desk(
+    edited = window(
         f"""def one = {ALL}.max {{ it.ROI.getArea() }}
         one.setPathClass(PathClass.fromString('{OTHER}'))
         gui.imageData.hierarchy.fireObjectClassificationsChangedEvent(this, [one])
         one.ID.toString()"""
     )
-    desk("app.run('import_mask'); null")
-    said = desk.reads(IMPORT, "1 that was edited stays")
+    window("app.run('import_mask'); 1")
+    said = window.reads(IMPORT, "1 that was edited stays")
     assert "Replace" in said and "since its edited copy stays" in said
-    _shown(desk, IMPORT)
-    desk.press(IMPORT, "Escape")
-    desk.gone(IMPORT)
-    desk("app.run('import_mask'); null")
-    desk.reads(IMPORT, "1 that was edited stays")
-    desk.press(IMPORT, "Return")
-    desk.gone(IMPORT)
-    found = desk(f"{ALL}.collect {{ [it.ID.toString(), it.pathClass.toString()] }}")
+    window.press(IMPORT, "Escape")
+    window.gone(IMPORT)
+    window("app.run('import_mask'); 1")
+    window.reads(IMPORT, "1 that was edited stays")
+    window.press(IMPORT, "Return")
+    window.gone(IMPORT)
+    found = window(f"{ALL}.collect {{ [it.ID.toString(), it.pathClass.toString()] }}")
     assert len(found) == n
     assert [each for each in found if each[1] == OTHER] == [[edited, OTHER]]
     # One step: the edit is the one before.
-    assert desk(f"{UNDO}.undoOnce(); {ALL}.size()") == n
-    assert desk(f"{ALL}.find {{ it.ID.toString() == '{edited}' }}.pathClass.toString()") == OTHER
+    assert window(f"{UNDO}.undoOnce(); {ALL}.size()") == n
+    assert window(f"{ALL}.find {{ it.ID.toString() == '{edited}' }}.pathClass.toString()") == OTHER
 
 
 def test_corrections_are_shown_counted_and_sent_once(
-    desk: Desk, indexed_site: Site, study: str
+    window: Window, indexed_site: Site, study: str
 ) -> None:
     api = indexed_site.served.api
     before = api("GET", f"/studies/{study}")["n_region_labels"]
-    desk(
+    window(
         f"""gui.imageData.hierarchy.addObjects([PathObjects.createAnnotationObject(
             ROIs.createEllipseROI(620, 200, 500, 450, ImagePlane.defaultPlane),
             PathClass.fromString('{POSITIVE}'))])
-        app.run('send_corrections'); null"""
+        app.run('send_corrections'); 1"""
     )
-    said = desk.reads(SEND, "2 corrections: ")
+    said = window.reads(SEND, "2 corrections: ")
     assert "class changed" in said and "drawn" in said
-    _shown(desk, SEND)
     n = int(said.split("2 corrections: ")[1].split()[0])
-    desk.press(SEND, "Return")
-    desk.reads("Send corrections", f"2 corrections sent: {n} patches have the label that you gave.")
-    desk.press("Send corrections", "Return")
+    window.press(SEND, "Return")
+    window.reads("Send corrections", f"2 corrections sent: {n} patches have the label")
+    window.press("Send corrections", "Return")
     regions = [each["data"]["label"] for each in indexed_site.served.api.events(study, "region")]
     assert sorted(regions[-2:]) == sorted([OTHER, POSITIVE])
     assert api("GET", f"/studies/{study}")["n_region_labels"] > before
     n_events = len(regions)
-    desk("app.run('send_corrections'); null")
-    said = desk.reads(SEND, "Nothing is chosen.")
+    window("app.run('send_corrections'); 1")
+    said = window.reads(SEND, "Nothing is chosen.")
     assert said.count("the study has it") == 1  # Each text is listed once.
-    desk.press(SEND, "Escape")
-    desk.gone(SEND)
+    window.press(SEND, "Escape")
+    window.gone(SEND)
     assert len(indexed_site.served.api.events(study, "region")) == n_events
 
 
 def test_a_server_that_is_away_keeps_them_on_this_computer(
-    desk: Desk, indexed_site: Site, study: str
+    window: Window, indexed_site: Site, study: str
 ) -> None:
-    desk(
+    window(
         f"""gui.imageData.hierarchy.addObjects([PathObjects.createAnnotationObject(
             ROIs.createRectangleROI(300, 640, 200, 200, ImagePlane.defaultPlane),
             PathClass.fromString('{OTHER}'))])
-        app.run('send_corrections'); null"""
+        app.run('send_corrections'); 1"""
     )
-    desk.reads(SEND, "1 correction: ")
+    window.reads(SEND, "1 correction: ")
     n = len(indexed_site.served.api.events(study, "region"))
     indexed_site.served.stop()
     try:
-        desk.press(SEND, "Return")
-        desk.reads("Send corrections", "1 correction kept on this computer")
-        desk.press("Send corrections", "Return")
+        window.press(SEND, "Return")
+        window.reads("Send corrections", "1 correction kept on this computer")
+        window.press("Send corrections", "Return")
     finally:
         indexed_site.served.start()
-    desk.wait("app.connection.outbox.waiting().isEmpty()")
+    window.wait("app.connection.outbox.waiting().isEmpty()")
     assert len(indexed_site.served.api.events(study, "region")) == n + 1
 
 
-def test_an_import_without_a_server_says_so(desk: Desk, indexed_site: Site) -> None:
+def test_an_import_without_a_server_says_so(window: Window, indexed_site: Site) -> None:
     indexed_site.served.stop()
     try:
-        desk("app.run('import_mask'); null")
-        desk.reads("Asking the server", "does not answer")
-        desk.press("Asking the server", "Return")
+        window("app.run('import_mask'); 1")
+        window.reads("Asking the server", "does not answer")
+        window.press("Asking the server", "Return")
     finally:
         indexed_site.served.start()
     with urllib.request.urlopen(f"{indexed_site.served.url}/api/v1/health") as answer:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.groovy.conftest import CLASSES, Site, lacking
-from tests.groovy.jvm import LackingError
+from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
 
@@ -54,16 +53,6 @@ gui.imageData.hierarchy.selectionModel.setSelectedObject(drawn)
 1
 """
 CLEAR = "gui.imageData?.hierarchy?.clearAll(); gui.imageData?.setChanged(false); 1"
-
-
-@pytest.fixture(scope="session")
-def desk() -> Iterator[Desk]:
-    try:
-        desk = Desk()
-    except LackingError as what:
-        lacking(what)
-    yield desk
-    desk.close()
 
 
 @pytest.fixture(scope="module")

@@ -45,8 +45,8 @@ final class PredictionWindow {
         table.vgap = 4
         (0..<TITLES.size()).each { int i ->
             ColumnConstraints column = new ColumnConstraints()
-            column.hgrow = i ? Priority.SOMETIMES : Priority.ALWAYS
-            column.halignment = i ? HPos.RIGHT : HPos.LEFT
+            column.hgrow = i > 0 ? Priority.SOMETIMES : Priority.ALWAYS
+            column.halignment = i > 0 ? HPos.RIGHT : HPos.LEFT
             table.columnConstraints << column
         }
         opacity.valueProperty().addListener { observed, old, now -> changed.run() }
