@@ -65,8 +65,9 @@ gui.viewer.customOverlayLayers.each { it.paintOverlay(g, all, 1d, gui.imageData,
 
 
 @pytest.fixture(scope="module")
-def study(indexed_site: Site) -> str:
-    """A study that has learnt from one round."""
+def study(qupath: QuPath, indexed_site: Site) -> str:
+    """A study that has learnt from one round; each version's own."""
+    assert qupath
     indexed_site.served.start()
     api = indexed_site.served.api
     study = indexed_site.study(rounds=1, k=10)

@@ -95,17 +95,23 @@ final class MaskImport {
         PathObjectHierarchy hierarchy = imageData.hierarchy
         List<PathObject> removed = (List<PathObject>) plan.removed()
         List<List<PathObject>> portions = plan.added.collect { MaskFeature it -> SlideObjects.of(it) }.collate(AT_ONCE)
-        List<Runnable> changes = []
+        List<Runnable> steps = []
         if (removed) {
-            changes << ({
-                hierarchy.selectionModel.deselectObjects(removed)
-                // What the user drew inside an imported annotation is the user's.
-                hierarchy.removeObjects(removed, true)
+            steps << ({
+                unrecorded {
+                    hierarchy.selectionModel.deselectObjects(removed)
+                    // What the user drew inside an imported annotation is the user's.
+                    hierarchy.removeObjects(removed, true)
+                }
             } as Runnable)
         }
-        portions.each { List<PathObject> portion -> changes << ({ hierarchy.addObjects(portion) } as Runnable) }
-        int last = changes.size() - 1
-        (0..<changes.size()).collect { int i -> { -> i < last ? unrecorded(changes[i]) : changes[i].run() } as Runnable }
+        portions.each { List<PathObject> portion -> steps << ({ unrecorded { hierarchy.addObjects(portion) } } as Runnable) }
+        List<PathObject> any = (portions ? portions[0] : removed).take(1)
+        if (any) {
+            // QuPath 0.5 records no change of many objects; one of a single object it does, and all with it.
+            steps << ({ hierarchy.fireObjectsChangedEvent(this, any) } as Runnable)
+        }
+        steps
     }
 
     /**
@@ -136,7 +142,7 @@ final class MaskImport {
         (String) study['id']
     }
 
-    /** Several changes are one step of the undo: all but the last go unrecorded. */
+    /** Keeps a change out of QuPath's undo. */
     private static void unrecorded(Runnable change) {
         if (QuPathGUI.instance == null) {
             change.run()

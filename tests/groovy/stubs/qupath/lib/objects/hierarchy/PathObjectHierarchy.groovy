@@ -6,6 +6,9 @@ import qupath.lib.objects.hierarchy.events.PathObjectSelectionModel
 
 class PathObjectHierarchy {
     Collection<PathObject> getAnnotationObjects() { throw new UnsupportedOperationException() }
+    void fireObjectsChangedEvent(Object source, Collection<? extends PathObject> pathObjects) {
+        throw new UnsupportedOperationException()
+    }
     boolean addObjects(Collection<? extends PathObject> pathObjects) { throw new UnsupportedOperationException() }
     void removeObjects(Collection<? extends PathObject> pathObjects, boolean keepChildren) { throw new UnsupportedOperationException() }
     PathObjectSelectionModel getSelectionModel() { throw new UnsupportedOperationException() }
