@@ -77,7 +77,11 @@ class Opened:
             startupScriptPath=str(PROGRAMS / "window.groovy"),
             slideloopUrl=url,
         )
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
 
     def start(self) -> None:
         """Start it, and wait until the menu is there."""
@@ -93,6 +97,7 @@ class Opened:
         self._process = subprocess.Popen(
             [str(self._qupath.folder / "bin" / "QuPath")],
             env=environment,
+            cwd=self._home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
