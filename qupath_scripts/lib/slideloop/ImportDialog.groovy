@@ -11,6 +11,7 @@ import javafx.scene.control.Label
 import javafx.scene.control.ProgressIndicator
 import javafx.scene.control.RadioButton
 import javafx.scene.control.ToggleGroup
+import javafx.scene.layout.FlowPane
 import javafx.scene.layout.HBox
 import javafx.scene.layout.Priority
 import javafx.scene.layout.Region
@@ -74,7 +75,8 @@ final class ImportDialog {
             content.children << button
         }
         content.children << heading('Of which class')
-        HBox row = new HBox(14)
+        FlowPane row = new FlowPane(14, 6)
+        row.prefWrapLength = WIDTH - 40
         ((List<String>) study['classes']).each { String it ->
             classes[it] = new CheckBox(it)
             classes[it].selected = it == study['positive']

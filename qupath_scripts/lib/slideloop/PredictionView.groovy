@@ -67,13 +67,10 @@ final class PredictionView {
         window.changed = { paint() }
         window.closed = { hide() }
         window.show((String) target.study['name'], colours(target.study), (String) target.study['positive'])
-        String asked = studyId
         watch = new PredictionWatch(target.server, studyId, { Runnable it -> Platform.runLater(it) } as Executor,
             { Map<String, Object> study, Prediction it -> arrived(study, it) } as BiConsumer<Map<String, Object>, Prediction>,
             { Problem it -> failed(it) } as Consumer<Problem>)
-        if (asked == studyId) {
-            sync()
-        }
+        sync()
     }
 
     private void arrived(Map<String, Object> study, Prediction prediction) {

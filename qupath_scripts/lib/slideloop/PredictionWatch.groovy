@@ -85,7 +85,7 @@ final class PredictionWatch implements Closeable {
                     before = why
                     tell { trouble.accept(why) }
                 }
-                rest()
+                rest(why != null)
             }
         } catch (InterruptedException ignored) {
             // Closed.
@@ -114,12 +114,10 @@ final class PredictionWatch implements Closeable {
         isStale = true
     }
 
-    private synchronized void rest() {
-        if (!isStale || !slides) {
+    private synchronized void rest(boolean isFailed) {
+        // A slide that came in the meantime does not wait.
+        if (isFailed || !isStale || !slides) {
             wait(PAUSE_MS)
-        } else {
-            // After a failure, or for a slide that came in the meantime.
-            wait(PAUSE_MS.intdiv(4))
         }
     }
 

@@ -15,7 +15,6 @@ import javafx.scene.layout.VBox
 import javafx.scene.paint.Color
 import javafx.scene.shape.Rectangle
 import javafx.stage.Stage
-import javafx.stage.StageStyle
 import javafx.stage.Window
 
 /** The small window beside the prediction: which classes are seen, how strongly, and how much there is of each. UI thread. */
@@ -25,7 +24,7 @@ final class PredictionWindow {
     private static final double WIDTH = 420
     private static final List<String> TITLES = ['Show', 'Patches', 'Area', 'Share', 'How sure'].asImmutable()
 
-    private final Stage stage = new Stage(StageStyle.UTILITY)
+    private final Stage stage = new Stage()
     private final Label image = new Label()
     private final Label facts = new Label()
     private final Label problem = new Label()
