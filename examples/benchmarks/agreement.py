@@ -1,10 +1,15 @@
-"""Play both engines on annotated slides, and say how far apart they are.
+r"""Play both engines on annotated slides, and say how far apart they are.
 
 Every run is a `slideloop simulate` of its own, whose result stays under --out, so that an
 interrupted experiment goes on where it was. What comes of it is one file, agreement.json;
-agreement_table.py prints it.
+agreement_table.py makes tables of it. Runs of such a file are not played again:
 
-    python examples/benchmarks/agreement.py --data ../shared/data --out agreement
+    python examples/benchmarks/agreement.py --data ../shared/data --out agreement \
+        --known docs/engines.json
+    cp agreement/agreement.json docs/engines.json
+    python examples/benchmarks/agreement_table.py docs/engines.json docs/engines.md
+
+All of it takes many hours of a processor; --only chooses.
 """
 
 from __future__ import annotations
@@ -174,7 +179,7 @@ def curve(run: dict[str, Any]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     for point in run["curve"]:
         measured = point.get("by_slide", [point])
-        row = {"n_labels": point["n_labels"], "round_s": _mean(point["round_s"])}
+        row: dict[str, Any] = {"n_labels": point["n_labels"]}
         row |= {name: _short(measured[0][f"{name}_unreviewed"]) for name in KEPT}
         if len(measured) > 1:
             row["held_out"] = {name: _short(measured[1][f"{name}_unreviewed"]) for name in KEPT}
@@ -182,17 +187,32 @@ def curve(run: dict[str, Any]) -> list[dict[str, Any]]:
     return kept
 
 
-def _mean(values: list[float]) -> float:
-    return round(sum(values) / len(values), 3)
-
-
 def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def collect(out: Path) -> dict[str, Any]:
-    """Gather what was played."""
-    return {"runs": [run for job in all_jobs() for run in runs_of(job, out)]}
+def is_known(job: Job, known: list[dict[str, Any]]) -> bool:
+    """Say whether all runs of a job are among some runs, as long at least."""
+    wanted = {(strategy, seed) for strategy in job.strategies for seed in job.seeds}
+    case = (job.slide, job.weights, job.positive, job.engine)
+    return wanted <= {
+        (run["strategy"], run["seed"])
+        for run in known
+        if (run["slide"], run["weights"], run["positive"], run["engine"]) == case
+        and job.precision in ("auto", run["precision"])
+        and len(run["curve"]) >= job.sessions
+    }
+
+
+def collect(out: Path, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gather the runs that were played, and known ones that were not played again."""
+    played = [run for job in all_jobs() for run in runs_of(job, out)]
+    again = [_identity(run) for run in played]
+    return [run for run in known if _identity(run) not in again] + played
+
+
+def _identity(run: dict[str, Any]) -> tuple[Any, ...]:
+    return (*(value for key, value in run.items() if key != "curve"), len(run["curve"]))
 
 
 def _say(name: str, done: Future[float]) -> None:
@@ -205,13 +225,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Play both engines on annotated slides.")
     parser.add_argument("--data", type=Path, required=True, help="folder with slides/ and weights/")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--known", type=Path, help="an agreement.json, whose runs are kept")
     parser.add_argument("--only", default="", help="jobs whose name holds this")
     parser.add_argument("--at-once", type=int, default=2, help="runs, of a thread each (default 2)")
     parser.add_argument("--collect", action="store_true", help="play nothing, gather what is there")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     cut = given.out / "cut"
-    jobs = [job for job in all_jobs() if given.only in job.name and not given.collect]
+    known = json.loads(given.known.read_text(encoding="utf-8"))["runs"] if given.known else []
+    jobs = [job for job in all_jobs() if given.only in job.name and not is_known(job, known)]
+    jobs = [] if given.collect else jobs
     if jobs and not (cut / "held-out.geojson").exists():
         colon = [str(given.data / "slides" / "colon_regions.tif")]
         colon += [str(given.data / "truth" / "colon_regions.geojson"), str(cut)]
@@ -225,8 +248,9 @@ def main(arguments: list[str] | None = None) -> int:
             waiting.add_done_callback(partial(_say, f"{number}/{len(order)} {job.name}"))
             if job in first:
                 waiting.result()
-    text = json.dumps(collect(given.out), indent=1)
-    (given.out / "agreement.json").write_text(text + "\n", encoding="utf-8")
+    runs = ",\n".join(json.dumps(run) for run in collect(given.out, known))
+    text = f'{{"runs": [\n{runs}\n]}}\n'
+    (given.out / "agreement.json").write_text(text, encoding="utf-8")
     print(given.out / "agreement.json")
     return 0
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -20,7 +21,7 @@ def point(n_labels: int, f1: float) -> dict[str, Any]:
 
 
 def played(engine: str, seed: int, *f1: float) -> dict[str, Any]:
-    case = {"slide": "s", "weights": "w", "positive": "P", "strategy": "cnfp"}
+    case = {"slide": "s", "weights": "w", "positive": "P", "strategy": "cnfp", "precision": "bf16"}
     curve = [point(25 * n, value) for n, value in enumerate(f1, 1)]
     return {**case, "engine": engine, "seed": seed, "curve": curve}
 
@@ -91,17 +92,76 @@ def test_each_part_of_a_cut_slide_shows_its_own_regions_and_white(script: Any, t
     assert sorted(map(str, seen)) == sorted(map(str, features))
 
 
+def rows(script: Any, runs: list[dict[str, Any]], name: str) -> list[list[str]]:
+    """The cells of a table, without its head."""
+    lines = script("agreement_table").tables({"runs": runs})[name].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
 def test_engines_are_compared_on_the_seeds_that_both_played(script: Any):
     runs = [played("linear", seed, 0.9 + 0.01 * seed) for seed in range(3)]
     runs += [played("faithful", 1, 0.8), played("faithful", 2, 0.86)]
-    lines = script("agreement_table").tables({"runs": runs})["same-slide"].splitlines()
+    case = ["s", "w", "P", "cnfp"]
+    nothing = [""] * 4
+    assert rows(script, runs, "same-slide") == [
+        [*case, "faithful", "bf16", "2", ".830", *nothing],
+        [*case, "linear", "bf16", "3", ".910", *nothing],
+    ]
     # .91 - .80 and .92 - .86: mean .085, half width 12.7062 * .025 for two pairs.
-    assert lines[2:] == ["| s, w, P, cnfp | 25 | .910 (3) | .830 (2) | +.085 (-.233 to +.403) |"]
+    assert rows(script, runs, "engines") == [
+        [*case, "bf16", "2", "+.085 (-.233 to +.403)", *nothing]
+    ]
+
+
+def test_precisions_are_compared_within_an_engine_and_engines_within_a_precision(script: Any):
+    runs = [played("linear", 0, 0.9), {**played("linear", 0, 0.7), "precision": "fp32"}]
+    runs.append({**played("faithful", 0, 0.5), "precision": "fp32"})
+    nothing = [""] * 4
+    case = ["s", "w", "P", "cnfp"]
+    assert rows(script, runs, "precision") == [[*case, "linear", "1", "+.200", *nothing]]
+    assert rows(script, runs, "engines") == [[*case, "fp32", "1", "+.200", *nothing]]
 
 
 def test_the_longer_of_two_runs_of_one_seed_counts(script: Any):
-    runs = [played("linear", 0, 0.9, 0.91), played("faithful", 0, 0.5)]
-    runs.append(played("faithful", 0, 0.5, 0.6))
-    lines = script("agreement_table").tables({"runs": runs})["same-slide"].splitlines()
-    assert [line.split("|")[2].strip() for line in lines[2:]] == ["25", "50"]
-    assert lines[3].endswith("| .910 (1) | .600 (1) | +.310 |")
+    runs = [played("linear", 0, 0.5), played("linear", 0, 0.5, 0.6)]
+    assert rows(script, runs, "same-slide")[0][6:9] == ["1", ".500", ".600"]
+
+
+def test_a_job_is_known_when_all_its_runs_are_there_and_long_enough(script: Any):
+    job = script("agreement").Job("s", "w", "P", "linear", ("cnfp",), "auto", range(2), 2)
+    is_known = script("agreement").is_known
+    whole = [played("linear", seed, 0.9, 0.9) for seed in range(2)]
+    assert is_known(job, whole)
+    assert not is_known(job, whole[:1])
+    assert not is_known(job, [*whole[:1], played("linear", 1, 0.9)])
+    assert not is_known(job, [{**run, "engine": "faithful"} for run in whole])
+    assert is_known(dataclasses.replace(job, precision="bf16"), whole)
+    assert not is_known(dataclasses.replace(job, precision="fp32"), whole)
+
+
+def test_known_runs_are_kept_and_played_ones_replace_them(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    agreement = script("agreement")
+    job = agreement.Job("colon", "squeezenet", "P", "linear", ("cnfp",), "auto", range(1), 1)
+    measured = {f"{name}_unreviewed": 0.25 for name in agreement.KEPT}
+    run = {"engine": "linear", "strategy": "cnfp", "seed": 0}
+    run["curve"] = [{"n_labels": 25, **measured}]
+    (tmp_path / job.name).mkdir()
+    result = {"settings": {"dtype": "bf16"}, "runs": [run]}
+    (tmp_path / job.name / "result.json").write_text(json.dumps(result))
+    monkeypatch.setattr(agreement, "all_jobs", lambda: [job])
+    (new,) = agreement.collect(tmp_path, [])
+    assert new["curve"] == [{"n_labels": 25, "f1": 0.25, "f1_macro": 0.25, "accuracy": 0.25}]
+    older = {**new, "curve": [{**new["curve"][0], "f1": 0.1}]}
+    other = {**older, "seed": 1}
+    assert agreement.collect(tmp_path, [older, other]) == [other, new]
+
+
+def test_the_tables_of_the_page_are_those_of_its_file(script: Any):
+    table = script("agreement_table")
+    docs = EXAMPLES.parent / "docs"
+    gathered = json.loads((docs / "engines.json").read_text(encoding="utf-8"))
+    page = (docs / "engines.md").read_text(encoding="utf-8")
+    assert "<!-- table: same-slide -->" in page
+    assert table.filled(page, table.tables(gathered)) == page
