@@ -233,8 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     cut = given.out / "cut"
     known = json.loads(given.known.read_text(encoding="utf-8"))["runs"] if given.known else []
-    jobs = [job for job in all_jobs() if given.only in job.name and not is_known(job, known)]
-    jobs = [] if given.collect else jobs
+    asked = [] if given.collect else [job for job in all_jobs() if given.only in job.name]
+    jobs = [job for job in asked if not is_known(job, known)]
     if jobs and not (cut / "held-out.geojson").exists():
         colon = [str(given.data / "slides" / "colon_regions.tif")]
         colon += [str(given.data / "truth" / "colon_regions.geojson"), str(cut)]
