@@ -7,6 +7,7 @@ stores or labels.
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from torch import nn
 from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
 from slideloop.features.folding import fold
 from slideloop.features.precision import DTYPES, choose_precision, half_of
+from slideloop.features.resident import ResidentRows
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ INPUT_PX = 224
 
 BATCHES = {"cpu": 8, "cuda": 256, "mps": 64}
 """Patches per backbone call by device: on a processor as many as its caches hold."""
+
+READERS = {"cpu": 1, "cuda": 8, "mps": 4}
+"""Threads that read patches, by device: above a processor's network one keeps up."""
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -125,6 +130,10 @@ class Encoder:
         In which format; heads that are trained above it compute in the same.
     batch : int
         Patches per call; short batches are padded, so a patch's bits never depend on its batch.
+    n_readers : int
+        Threads that read patches ahead of it.
+    resident : ResidentRows or None
+        Features that stay on the card; None on a processor.
     """
 
     def __init__(
@@ -140,6 +149,8 @@ class Encoder:
         self.weights = weights
         self.device = device
         self.batch = BATCHES[device.type]
+        self.n_readers = min(READERS[device.type], os.cpu_count() or 1)
+        self.resident = ResidentRows.of_device(device)
         folded = fold(backbone.eval()).requires_grad_(False).to(device)
         folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
         name = f"{architecture.name} {weights.sha256}"
@@ -249,7 +260,20 @@ def choose_device(name: str) -> torch.device:
         raise InvalidInputError(
             f"This machine has no device {name!r}.", hint="Use --device auto or --device cpu."
         )
+    if name == "cuda":
+        _make_exact()
     return torch.device(name)
+
+
+def _make_exact() -> None:
+    """Have CUDA give the same bits for the same work (algorithm.md 8), and float32 be float32.
+
+    Holds for the process, and for what cuBLAS starts after it.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def load_encoder(

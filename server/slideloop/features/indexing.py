@@ -172,7 +172,9 @@ def _write(
         cells: list[tuple[int, int]] = []
         patches: list[NDArray[np.uint8]] = []
         start = told = last.n_visited if last else 0
-        for n_visited, (position, patch, verdict) in enumerate(_judged(source, start), start + 1):
+        for n_visited, (position, patch, verdict) in enumerate(
+            _judged(source, start, encoder.n_readers), start + 1
+        ):
             reason = _reason(verdict)
             if reason:
                 dropped[reason] += 1
@@ -218,9 +220,12 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _judged(
-    source: PatchSource, start: int
+    source: PatchSource, start: int, n_readers: int = 1
 ) -> Iterator[tuple[int, NDArray[np.uint8] | None, Verdict]]:
-    """Yield (position, pixels or None if dropped, verdict) in index order, one task read ahead."""
+    """Yield (position, pixels or None if dropped, verdict) in index order, read ahead.
+
+    Each reading thread has one task of `READ_AHEAD` patches, and one more is done already.
+    """
 
     def work(positions: NDArray[np.int64]) -> list[tuple[int, NDArray[np.uint8] | None, Verdict]]:
         judged = []
@@ -232,8 +237,8 @@ def _judged(
 
     order = source.order()[start:]
     tasks = (order[i : i + READ_AHEAD] for i in range(0, len(order), READ_AHEAD))
-    with ThreadPoolExecutor(1, "slideloop-read") as pool:
-        pending = [pool.submit(work, task) for task in itertools.islice(tasks, 2)]
+    with ThreadPoolExecutor(n_readers, "slideloop-read") as pool:
+        pending = [pool.submit(work, task) for task in itertools.islice(tasks, n_readers + 1)]
         try:
             while pending:
                 yield from pending.pop(0).result()

@@ -229,7 +229,7 @@ class FaithfulEngine:
         if metric is None or known < n:
             # From a batch's border on, so that growing in steps gives the bits of one pass.
             start = known // EMBED_BATCH * EMBED_BATCH
-            features = store.features()[start:n]
+            features = self._rows(store, n)[start:n]
             heads = [models.metric or self._pretrained]
             if models.classifier is not None:
                 heads.append(models.classifier)
@@ -240,11 +240,17 @@ class FaithfulEngine:
             models.outputs[store.id] = metric, logits
         return metric[:n], None if logits is None else logits[:n]
 
+    def _rows(self, store: Features, n: int) -> NDArray[np.float16] | torch.Tensor:
+        """Return at least the first n full features, on the card where they fit."""
+        resident = self._encoder.resident
+        there = resident.first(store, n) if resident else None
+        return store.features() if there is None else there
+
     @torch.inference_mode()
     def _embed(
         self,
         models: list[nn.Module],
-        features: NDArray[np.float16] | NDArray[np.float32],
+        features: NDArray[np.float16] | NDArray[np.float32] | torch.Tensor,
         progress: Progress | None = None,
     ) -> list[NDArray[np.float32]]:
         """Run models over features, all in one pass, in batches of one shape, the last padded."""
@@ -255,15 +261,27 @@ class FaithfulEngine:
         for start in range(0, len(features), EMBED_BATCH):
             if progress:
                 progress(start / len(features))
-            part = np.asarray(features[start : start + EMBED_BATCH])
+            part = features[start : start + EMBED_BATCH]
             n = len(part)
-            padded = np.zeros((EMBED_BATCH, *part.shape[1:]), part.dtype)
-            padded[:n] = part
-            batch = torch.from_numpy(padded).to(device).to(dtype)
+            batch = _padded(part).to(device).to(dtype)
             batch = batch.contiguous(memory_format=torch.channels_last)
             for model, out in zip(heads, parts, strict=True):
                 out.append(run(model, batch, precision)[:n].cpu().numpy())
         return [np.concatenate(out) for out in parts]
+
+
+def _padded(
+    rows: NDArray[np.float16] | NDArray[np.float32] | torch.Tensor,
+) -> torch.Tensor:
+    """Fill up with zeros to a whole batch, where the rows are."""
+    n, shape = len(rows), (EMBED_BATCH, *rows.shape[1:])
+    if isinstance(rows, torch.Tensor):
+        padded = rows.new_zeros(shape)
+        padded[:n] = rows
+        return padded
+    array = np.zeros(shape, rows.dtype)
+    array[:n] = rows
+    return torch.from_numpy(array)
 
 
 def _grown(
