@@ -29,6 +29,7 @@ final class QueryDialog {
     private final StudyForm form
     private final List<Map<String, Object>> studies
     private final List<String> allClasses
+    private final String likely
     private final Node start
     private final boolean isQuery
 
@@ -44,6 +45,7 @@ final class QueryDialog {
         this.studies = studies
         this.form = form
         this.allClasses = allClasses
+        this.likely = likely
         isQuery = rectangle != null
         ButtonType go = new ButtonType(isQuery ? 'Start' : 'Make the study', ButtonBar.ButtonData.OK_DONE)
         dialog.initOwner(owner)
@@ -104,7 +106,8 @@ final class QueryDialog {
         form.managed = found == null
         List<String> names = found == null ? allClasses : (List<String>) found['classes']
         className.items.setAll(names)
-        className.value = wanted in names ? wanted : found == null ? null : found['positive'] as String
+        // The study before may not have known the class of the annotation.
+        className.value = [wanted, likely, found?.get('positive') as String].find { String it -> it in names }
         if (dialog.dialogPane.scene?.window != null) {
             dialog.dialogPane.scene.window.sizeToScene()
         }
