@@ -135,12 +135,12 @@ def test_the_menu_has_every_command_and_none_is_ever_disabled(window: Opened) ->
 
 
 def test_a_rectangle_becomes_a_query_and_its_patches_appear(window: Opened, site: Site) -> None:
+    site.study(k=K)  # is proposed before a new one, and does not know the annotation's class
     window.do("app.settings.classes.set('Tumor\\nOther'); 1")
     window.do(DRAW, rectangle=site.rectangles[0])
     window.focus("QuPath")
     window.press("shift+q")
     window.focus("slideloop: query with rectangle")
-    # A study that an earlier test made may be proposed; a new one is the last in the list.
     window.do(
         "javafx.stage.Window.windows.find { it instanceof javafx.stage.Stage && "
         "it.title?.startsWith('slideloop: query') }.scene.root.lookupAll('.combo-box')"

@@ -23,8 +23,8 @@ final class QueryDialog {
     private static final String NEW = 'New study'
 
     private final Dialog<ButtonType> dialog = new Dialog<>()
-    private final ComboBox<String> study = new ComboBox<>()
-    private final ComboBox<String> className = new ComboBox<>()
+    private final ComboBox<String> studyBox = new ComboBox<>()
+    private final ComboBox<String> classBox = new ComboBox<>()
     private final Label warning = new Label()
     private final StudyForm form
     private final List<Map<String, Object>> studies
@@ -53,14 +53,14 @@ final class QueryDialog {
         dialog.resizable = true
         dialog.dialogPane.buttonTypes.setAll(go, ButtonType.CANCEL)
         start = dialog.dialogPane.lookupButton(go)
-        study.items.setAll(studies.collect { Map<String, Object> it -> title(it) } + [NEW])
-        study.maxWidth = Double.MAX_VALUE
-        study.value = study.items.first()
-        className.maxWidth = Double.MAX_VALUE
+        studyBox.items.setAll(studies.collect { Map<String, Object> it -> title(it) } + [NEW])
+        studyBox.maxWidth = Double.MAX_VALUE
+        studyBox.value = studyBox.items.first()
+        classBox.maxWidth = Double.MAX_VALUE
         layOut(rectangle)
         form.changed = { check() }
-        study.valueProperty().addListener { observed, old, now -> studyChosen(className.value) }
-        className.valueProperty().addListener { observed, old, now -> classChosen() }
+        studyBox.valueProperty().addListener { observed, old, now -> studyChosen(classBox.value) }
+        classBox.valueProperty().addListener { observed, old, now -> classChosen() }
         studyChosen(likely)
     }
 
@@ -71,13 +71,13 @@ final class QueryDialog {
 
     /** The study to continue; null for a new one. */
     Map<String, Object> getStudy() {
-        int index = study.selectionModel.selectedIndex
+        int index = studyBox.selectionModel.selectedIndex
         index < studies.size() ? studies[index] : null
     }
 
     /** The query's class. */
     String getClassName() {
-        className.value
+        classBox.value
     }
 
     private void layOut(String rectangle) {
@@ -88,10 +88,10 @@ final class QueryDialog {
         what.wrapText = true
         if (isQuery) {
             top.add(what, 0, 0, 2, 1)
-            top.addRow(1, new Label('Study'), study)
-            top.addRow(2, new Label('It shows'), className)
-            GridPane.setHgrow(study, Priority.ALWAYS)
-            GridPane.setHgrow(className, Priority.ALWAYS)
+            top.addRow(1, new Label('Study'), studyBox)
+            top.addRow(2, new Label('It shows'), classBox)
+            GridPane.setHgrow(studyBox, Priority.ALWAYS)
+            GridPane.setHgrow(classBox, Priority.ALWAYS)
         }
         warning.wrapText = true
         warning.minHeight = Region.USE_PREF_SIZE
@@ -105,9 +105,9 @@ final class QueryDialog {
         form.visible = found == null
         form.managed = found == null
         List<String> names = found == null ? allClasses : (List<String>) found['classes']
-        className.items.setAll(names)
+        classBox.items.setAll(names)
         // The study before may not have known the class of the annotation.
-        className.value = [wanted, likely, found?.get('positive') as String].find { String it -> it in names }
+        classBox.value = [wanted, likely, found?.get('positive') as String].find { String it -> it in names }
         if (dialog.dialogPane.scene?.window != null) {
             dialog.dialogPane.scene.window.sizeToScene()
         }
@@ -115,18 +115,18 @@ final class QueryDialog {
     }
 
     private void classChosen() {
-        if (getStudy() == null && className.value != null) {
-            form.seek(className.value)
+        if (getStudy() == null && classBox.value != null) {
+            form.seek(classBox.value)
         }
         check()
     }
 
     private void check() {
         boolean isNew = getStudy() == null
-        String problem = isQuery && className.value == null ? 'Choose the class that the rectangle shows.' :
+        String problem = isQuery && classBox.value == null ? 'Choose the class that the rectangle shows.' :
             isNew ? form.problem() : null
-        if (problem == null && isNew && isQuery && !(className.value in form.classNames)) {
-            problem = "The study needs the class of the rectangle, ${className.value}."
+        if (problem == null && isNew && isQuery && !(classBox.value in form.classNames)) {
+            problem = "The study needs the class of the rectangle, ${classBox.value}."
         }
         warning.text = problem ?: getStudy()?.get('state') == 'labelling' ?
             'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : ''

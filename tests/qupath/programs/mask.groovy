@@ -2,6 +2,7 @@
 // One argument: a JSON file of settings. What was found is written as JSON to its `out`; the test judges.
 import com.google.gson.GsonBuilder
 import qupath.lib.images.servers.ImageServerProvider
+import qupath.lib.images.servers.openslide.jna.OpenSlideLoader
 import qupath.lib.objects.PathObjects
 import qupath.lib.objects.classes.PathClass
 import qupath.lib.projects.ProjectIO
@@ -19,6 +20,9 @@ loader.addClasspath(settings.lib)
 def make = { String name, Object... given -> loader.loadClass("slideloop.$name").newInstance(given) }
 def (positive, other) = settings.classes
 def found = [:]
+
+// QuPath 0.5 loads it only with its window.
+OpenSlideLoader.tryToLoadQuietly('')
 
 def server = make('Server', settings.url, null)
 def study = { server.get("/studies/${settings.study}") }
