@@ -195,6 +195,15 @@ def test_a_geometry_comes_back_as_type_and_coordinates_alone(masks: Masks) -> No
         assert not shape.has_z
 
 
+def test_a_valid_area_is_written_the_same_whichever_vertex_it_begins_with(masks: Masks) -> None:
+    square, crossing = [(0, 0), (0, 9), (9, 9), (9, 0)], [(0, 0), (9, 9), (9, 0), (0, 9)]
+    for ring in (square, crossing):
+        turned = [ring[i:] + ring[:i] for i in range(4)]
+        areas = [shapely.geometry.mapping(shapely.Polygon(each)) for each in turned]
+        first, *others = [masks("valid", geometry=area) for area in areas]
+        assert others == [first] * 3
+
+
 def _drawn(number: int, label: str, area: Any) -> dict[str, Any]:
     return {
         "id": str(uuid.UUID(int=number)),

@@ -53,9 +53,14 @@ final class Shapes {
         [type: polygons.size() == 1 ? 'Polygon' : 'MultiPolygon', coordinates: coordinates] as Map<String, Object>
     }
 
-    /** Returns the area with crossings resolved, as the server does it before it looks what is covered. */
+    /**
+     * Returns the area with crossings resolved, as the server does it before it looks what is covered.
+     *
+     * In normal form: QuPath 0.5 resolves the same crossing in one order of vertices or in another, and
+     * what was sent must be known again.
+     */
     static Geometry valid(Geometry area) {
-        area.isValid() ? area : GeometryFixer.fix(area)
+        (area.isValid() ? area : GeometryFixer.fix(area)).norm()
     }
 
     private static Polygon polygon(List<?> rings) {

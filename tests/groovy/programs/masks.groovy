@@ -36,6 +36,7 @@ def commands = [
         it.areas.collect { area -> cover.patches(Shapes.valid(Shapes.read(area))).stream().toArray() as List }
     },
     written: { Map it -> Shapes.write(Shapes.read(it.geometry)) },
+    valid: { Map it -> Shapes.write(Shapes.valid(Shapes.read(it.geometry))) },
     corrections: { Map it ->
         def drawn = it.drawn.collect { d ->
             new CorrectionPlan.Drawn(UUID.fromString(d.id), d.label, Shapes.valid(Shapes.read(d.geometry)), 'drawn')
