@@ -9,6 +9,7 @@ import pytest
 from tests.qupath.tested import NAME, Run, changed, write
 
 VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -64,3 +65,13 @@ def test_so_does_a_version_in_which_fewer_tests_were_run():
     run = play(Run(["test_a.py"]))
     run.saw("test_a.py", "0.7.0", "test_more[0.7.0]", "passed")
     assert run.objections == ["not the same tests in each"]
+
+
+def test_the_scripts_are_those_that_were_tried_and_the_readme_says_in_what():
+    scripts = CHECKOUT / "qupath_scripts"
+    assert changed(scripts) == [], "run tests/qupath with each QuPath in PAQUO_QUPATH_DIR"
+    record = json.loads((scripts / NAME).read_text())
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in readme.splitlines() if line.startswith("| 0.")]
+    assert rows == record["qupath"]
+    assert f"tried on {record['date']}" in readme
