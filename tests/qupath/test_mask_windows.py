@@ -12,24 +12,13 @@ import pytest
 from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
+from tests.qupath.window import FIND, IMPORTS, Window
 
 POSITIVE, OTHER = CLASSES
 IMPORT, SEND, PREDICTION = "import mask", "end corrections", "prediction of"
 ALL = "gui.imageData.hierarchy.getAllObjects(false)"
 UNDO = "gui.undoRedoManager"
 
-IMPORTS = """
-import java.awt.image.BufferedImage
-import javafx.scene.*
-import javafx.scene.control.*
-import javafx.stage.*
-import qupath.lib.images.servers.ImageServerProvider
-import qupath.lib.objects.*
-import qupath.lib.objects.classes.PathClass
-import qupath.lib.projects.Projects
-import qupath.lib.regions.*
-import qupath.lib.roi.*
-"""
 PROJECT = """
 def project = Projects.createProject(new File(given.folder), BufferedImage)
 given.images.each {
@@ -40,18 +29,6 @@ given.images.each {
 project.syncChanges()
 gui.project = project
 1
-"""
-FIND = "Window.windows.find { it instanceof Stage && it.title?.contains('TITLE') }"
-TEXTS = f"""
-{IMPORTS}
-def texts = [], walk = null
-walk = {{ node ->
-    if (!node.visible) return
-    if (node instanceof Labeled && node.text) texts << node.text
-    if (node instanceof Parent) node.childrenUnmodifiable.each(walk)
-}}
-{FIND}?.with {{ walk(it.scene.root) }}
-texts.unique()
 """
 PAINTED = """
 def image = new BufferedImage(1536, 1024, BufferedImage.TYPE_INT_ARGB)
@@ -79,45 +56,6 @@ def study(qupath: QuPath, indexed_site: Site) -> str:
         api("PUT", path, label=label, round_id=found["round_id"])
     assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
     return study
-
-
-class Window:
-    """A running QuPath, read by the titles of its windows."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-
-    def __call__(self, code: str) -> Any:
-        """Evaluate Groovy in the thread of the window; return its value."""
-        return self._opened.do(f"{IMPORTS}{code}")
-
-    def wait(self, code: str) -> Any:
-        """Evaluate Groovy until its value is true; return it."""
-        return self._opened.wait(f"{IMPORTS}{code}")
-
-    def reads(self, title: str, words: str) -> str:
-        """Wait until something with these words can be read there; return all of it, each once."""
-        texts = TEXTS.replace("TITLE", title)
-        found = self._opened.until(texts, lambda all: words in _plain(all))
-        return _plain(found)
-
-    def press(self, title: str, key: str) -> None:
-        """Press a real key when the window has the focus."""
-        self.wait(FIND.replace("TITLE", title) + "?.focused")
-        self._opened.press(key)
-
-    def gone(self, title: str) -> None:
-        """Wait until there is no such window."""
-        self.wait(FIND.replace("TITLE", title) + " == null")
-
-    def open(self, name: str) -> None:
-        """Open an image of the project; changes of the one before are not asked about."""
-        entry = f"gui.project.imageList.find {{ it.imageName == '{name}.tif' }}"
-        self(f"gui.imageData?.changed = false; gui.openImageEntry({entry}); 1")
-
-
-def _plain(texts: list[str]) -> str:
-    return "\n".join(texts).replace("\u00a0", " ").replace("\u202f", " ")
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,11 @@ gui.imageData.hierarchy.addObject(drawn)
 gui.imageData.hierarchy.selectionModel.setSelectedObject(drawn)
 1
 """
+IMPORT_READY = (
+    "javafx.stage.Window.windows.find { it instanceof javafx.stage.Stage && "
+    "it.title == 'slideloop: import mask' }?.scene?.root?.lookupAll('.button')"
+    "?.any { it.text == 'Import' && !it.disabled }"
+)
 CLEAR = "gui.imageData?.hierarchy?.clearAll(); gui.imageData?.setChanged(false); 1"
 
 
@@ -274,6 +279,30 @@ def test_classes_given_by_qupaths_list_are_sent_as_labels(
     window.do("app.run('send_labels'); 1")
     window.wait(f"{VIEW}.saved.values().count('saved') == 2")
     assert [label for _, label in site.served.api.labels(study)] == [OTHER] * 2
+
+
+def test_derived_classes_come_back_as_they_went(window: Opened, site: Site) -> None:
+    classes = ["Tumor: Invasive", "Tumor: In situ"]
+    study = site.study(k=K, rounds=1, query=False, classes=classes)
+    site.served.api.query(study, site.slide, site.rectangles[0], classes[0])
+    window.do(f"app.review('{study}'); 1")
+    window.until(f"{PATCHES}.size()", lambda n: n == K)
+    window.focus("slideloop: review")
+    _label(window, "1", "2", "1")
+    window.wait(f"{VIEW}.state == 'session_over'")
+    labels = [label for _, label in site.served.api.labels(study)]
+    assert labels == [classes[0], classes[1], classes[0]]
+    window.press("Escape")
+    window.do("app.run('import_mask'); 1")
+    window.focus("slideloop: import mask")
+    window.wait(IMPORT_READY)
+    window.press("Return")
+    found = window.until(
+        "gui.imageData.hierarchy.detectionObjects.collect "
+        "{ [it.pathClass.toString(), it.pathClass.parentClass?.toString()] }.unique()",
+        bool,
+    )
+    assert found == [[classes[0], "Tumor"]]
 
 
 def test_labels_outlive_a_killed_qupath_and_a_server_with_another_token(

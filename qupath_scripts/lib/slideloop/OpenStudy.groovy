@@ -49,7 +49,7 @@ final class OpenStudy {
             SlideImages.of(image.server, slides)
         List<String> ids = here.collect { Map<String, Object> it -> it['id'] as String }
         List<Map<String, Object>> all = ((List<Map<String, Object>>) found['studies']).reverse()
-        List<Map<String, Object>> ofImage = all.findAll { Map<String, Object> it -> ((List) it['slides']).any { Object id -> id in ids } }
+        List<Map<String, Object>> ofImage = image == null ? all : all.findAll { Map<String, Object> it -> ((List) it['slides']).any { Object id -> id in ids } }
         if (!all) {
             Say.sentence(app.stage, TITLE, 'The server has no study yet. Draw a rectangle on tissue that shows what you are looking ' +
                 'for, leave it selected, and choose Query with rectangle.')

@@ -59,9 +59,9 @@ final class QueryDialog {
         classBox.maxWidth = Double.MAX_VALUE
         layOut(rectangle)
         form.changed = { check() }
-        studyBox.valueProperty().addListener { observed, old, now -> studyChosen(classBox.value) }
+        studyBox.valueProperty().addListener { observed, old, now -> studyChosen() }
         classBox.valueProperty().addListener { observed, old, now -> classChosen() }
-        studyChosen(likely)
+        studyChosen()
     }
 
     /** Show it, and wait. Returns whether to start. */
@@ -100,18 +100,22 @@ final class QueryDialog {
         dialog.dialogPane.content = content
     }
 
-    private void studyChosen(String wanted) {
+    private void studyChosen() {
         Map<String, Object> found = getStudy()
+        String wanted = classBox.value
         form.visible = found == null
         form.managed = found == null
         List<String> names = found == null ? allClasses : (List<String>) found['classes']
         classBox.items.setAll(names)
         // The study before may not have known the class of the annotation.
         classBox.value = [wanted, likely, found?.get('positive') as String].find { String it -> it in names }
-        if (dialog.dialogPane.scene?.window != null) {
-            dialog.dialogPane.scene.window.sizeToScene()
-        }
         classChosen()
+        fit()
+    }
+
+    /** Makes the window as large as what is in it: the form comes and goes, and the warning has one line or two. */
+    private void fit() {
+        dialog.dialogPane.scene?.window?.sizeToScene()
     }
 
     private void classChosen() {
@@ -128,9 +132,13 @@ final class QueryDialog {
         if (problem == null && isNew && isQuery && !(classBox.value in form.classNames)) {
             problem = "The study needs the class of the rectangle, ${classBox.value}."
         }
-        warning.text = problem ?: getStudy()?.get('state') == 'labelling' ?
+        String text = problem ?: getStudy()?.get('state') == 'labelling' ?
             'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : ''
         start.disable = problem != null
+        if (warning.text != text) {
+            warning.text = text
+            fit()
+        }
     }
 
     private static String title(Map<String, Object> study) {

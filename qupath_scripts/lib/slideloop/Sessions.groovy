@@ -18,6 +18,7 @@ final class Sessions {
 
     private static final String QUERY = 'Query with rectangle'
     private static final String NEW = 'New study'
+    private static final String OTHER = 'Other'
     private static final long ANSWER_S = 30
 
     private final App app
@@ -68,7 +69,8 @@ final class Sessions {
     private void choose(String title, OpenImage image, Known known, boolean isQuery) {
         List<String> all = app.gui.availablePathClasses.findAll { PathClass it -> isChoice(it) }
             .collect { PathClass it -> it.toString() }
-        List<String> likely = app.settings.classes.get().readLines()
+        // Of the first study nobody knows the other class yet, and QuPath's list begins with one for it.
+        List<String> likely = app.settings.classes.get().readLines() ?: all.findAll { String it -> it == OTHER }
         StudyForm form = new StudyForm(image.name, image.mpp, known.info, all, likely, { String it -> app.host.colour(it) } as Function<String, Integer>)
         QueryDialog dialog = new QueryDialog(app.stage, isQuery ? image.describe() : null, candidates(known), form, all, image.className)
         if (!dialog.ask()) {
