@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         "imagenet", "random" or the path of a state dict.
     encoder : str
     device : {"auto", "cpu", "cuda", "mps"}
-    precision : {"auto", "fp32", "bf16"}
+    precision : {"auto", "fp32", "bf16", "int8"}
         Of the networks; auto: measured once on the machine.
     patch : int
         Side of a patch in pixels at the grid's resolution.
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     weights: str = "imagenet"
     encoder: str = "resnet18"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     patch: int = Field(256, ge=16, le=4096)
     stride: int | None = Field(None, ge=1, le=4096)
     mpp: float | None = Field(None, gt=0.02, lt=20, allow_inf_nan=False)

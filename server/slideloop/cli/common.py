@@ -36,7 +36,7 @@ _OPTIONS = (
                  help="Weights of the encoder. Default: imagenet."),
     click.option("--encoder", help="resnet18 (default), resnet18-layer4.0 or squeezenet1_1."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"])),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]),
                  help="Of the networks. Default: auto, bf16 where this machine is faster with it."),
     click.option("--patch", type=int, help="Side of a patch in pixels. Default: 256."),
     click.option("--stride", type=int, help="Step between patches. Default: the patch."),

@@ -18,6 +18,7 @@ from torch import nn
 from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
 from slideloop.features.folding import fold
 from slideloop.features.precision import DTYPES, choose_precision, half_of
+from slideloop.features.quantised import makers, quantised
 from slideloop.features.resident import ResidentRows
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
 
@@ -38,7 +39,7 @@ BATCHES = {"cpu": 8, "cuda": 256, "mps": 64}
 READERS = {"cpu": 1, "cuda": 8, "mps": 4}
 """Threads that read patches, by device: above a processor's network one keeps up."""
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Encoder:
         are; the head keeps its own, since it trains.
     weights : Weights
     device : torch.device
-    precision : {"auto", "fp32", "bf16"}
-        See `slideloop.features.precision`.
+    precision : {"auto", "fp32", "bf16", "int8"}
+        See `slideloop.features.precision`; int8 see `slideloop.features.quantised`.
 
     Attributes
     ----------
@@ -126,8 +127,13 @@ class Encoder:
         What was loaded; recorded with every store and study.
     device : torch.device
         Where the backbone runs.
-    precision : {"fp32", "bf16"}
-        In which format; heads that are trained above it compute in the same.
+    precision : {"fp32", "bf16", "int8"}
+        In which format.
+    head_precision : {"fp32", "bf16"}
+        In which format heads that are trained above it compute: the same, where that is one to
+        train in.
+    makers : dict of str
+        What else its bits depend on, beside torch: with int8, its libraries and the heads' format.
     batch : int
         Patches per call; short batches are padded, so a patch's bits never depend on its batch.
     n_readers : int
@@ -154,13 +160,27 @@ class Encoder:
         folded = fold(backbone.eval()).requires_grad_(False).to(device)
         folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
         name = f"{architecture.name} {weights.sha256}"
-        self.precision: Precision = (
+        self.head_precision: Precision = (
             choose_precision(folded, device, name, self.batch, INPUT_PX)
-            if precision == "auto"
+            if precision in ("auto", "int8")
             else cast("Precision", precision)
         )
-        self._backbone = half_of(folded) if self.precision == "bf16" else folded
+        self.precision = "int8" if precision == "int8" else self.head_precision
+        self.makers: dict[str, str] = {}
+        if self.precision == "int8":
+            self.makers = {"head_dtype": self.head_precision, "int8": makers()}
+        self._backbone = self._in_format(folded, name)
         self._head = head.eval().requires_grad_(False).to(device)
+
+    def _in_format(self, folded: nn.Module, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        if self.precision != "int8":
+            return half_of(folded) if self.precision == "bf16" else folded
+        if self.device.type != "cpu":
+            raise InvalidInputError(
+                f"int8 runs on a processor, and the device is {self.device.type}.",
+                hint="Use --device cpu, or --precision auto.",
+            )
+        return quantised(folded, name, self.batch, INPUT_PX)
 
     def require_made(self, network: str, weights: dict[str, str], what: str, hint: str) -> None:
         """Refuse what another network made.
@@ -235,7 +255,7 @@ class Encoder:
         std = torch.tensor(normalisation.std, device=self.device).view(1, 3, 1, 1)
         pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
         inputs = pixels.float().sub_(255 * mean).div_(255 * std)
-        out = self._backbone(inputs.to(DTYPES[self.precision])).float()[:n]
+        out = self._backbone(inputs.to(DTYPES.get(self.precision))).float()[:n]
         # float16 ends at 65,504; ImageNet features stay below 100, but a custom file may not.
         full = out.contiguous().clamp(-65504, 65504).half().cpu().numpy()
         return full, out.mean((2, 3)).clamp(-65504, 65504).half().cpu().numpy()
@@ -291,7 +311,7 @@ def load_encoder(
     weights : str
         "imagenet", "random" or the path of a state dict.
     device : {"auto", "cpu", "cuda", "mps"}
-    precision : {"auto", "fp32", "bf16"}
+    precision : {"auto", "fp32", "bf16", "int8"}
 
     Raises
     ------

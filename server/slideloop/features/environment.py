@@ -17,7 +17,7 @@ from slideloop import __version__
 if TYPE_CHECKING:
     from slideloop.features.encoders import Encoder
 
-_MACHINE = ("device", "dtype", "n_threads", "torch", "capability")
+_MACHINE = ("device", "dtype", "head_dtype", "int8", "n_threads", "torch", "capability")
 
 
 def environment(encoder: Encoder, normalisation: Any) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def environment(encoder: Encoder, normalisation: Any) -> dict[str, Any]:
         "normalisation": normalisation,
         "device": encoder.device.type,
         "dtype": encoder.precision,
+        **encoder.makers,
         "n_threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -69,6 +69,7 @@ def indexing_key(
         "name": source.name,
         "feature_shape": list(encoder.architecture.feature_shape),
         "dtype": encoder.precision,
+        **encoder.makers,
         "compile": "none",
         "memory_format": "channels_last",
         "batch": encoder.batch,

@@ -59,7 +59,7 @@ class EncoderSpec:
         device "auto" is the worker's best.
     sha256 : str
         Of the weights, as the client has them.
-    precision : {"fp32", "bf16"}
+    precision : {"fp32", "bf16", "int8"}
         As the client would compute.
     """
 

@@ -108,7 +108,7 @@ class FaithfulEngine:
         weights = torch.from_numpy(labelled.weights()).to(device)
         data = (features, labels, weights, self._settings, seed)
         first, second = _halves(progress)
-        precision = self._encoder.precision
+        precision = self._encoder.head_precision
         metric = train_metric(self._encoder.new_head(), *data, first, precision)
         classifier = train_classifier(self._encoder.new_head(), n_classes, *data, second, precision)
         return FaithfulModels(metric, classifier, _digest(metric, classifier))
@@ -254,7 +254,7 @@ class FaithfulEngine:
         progress: Progress | None = None,
     ) -> list[NDArray[np.float32]]:
         """Run models over features, all in one pass, in batches of one shape, the last padded."""
-        precision = self._encoder.precision
+        precision = self._encoder.head_precision
         device, dtype = self._encoder.device, DTYPES[precision]
         heads = [folded(model, precision) for model in models]
         parts: list[list[NDArray[np.float32]]] = [[] for _ in models]
