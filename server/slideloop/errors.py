@@ -353,6 +353,25 @@ class JobCancelledError(SlideloopError):
     http_status = 409
 
 
+class ProjectError(SlideloopError):
+    """A QuPath project that is not there, cannot be read, or must not be written."""
+
+    code = "project_unusable"
+
+
+class ProjectOpenError(ProjectError):
+    """A project that somebody has open, or saved just now."""
+
+    code = "project_open"
+    http_status = 409
+
+
+class QuPathError(SlideloopError):
+    """QuPath is not here, or does not do what it is asked for."""
+
+    code = "qupath_unusable"
+
+
 class ClusterError(SlideloopError):
     """A cluster that lost its workers or its scheduler, or stumbled over a slide."""
 

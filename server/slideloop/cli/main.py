@@ -20,6 +20,7 @@ COMMANDS = {
     "index": "Compute the features of slides, ahead of time.",
     "simulate": "Play the paper's experiment with a simulated expert.",
     "predict": "Write the masks of further slides by a study.",
+    "project": "Check QuPath projects; import masks into them, and take that back.",
     "study": "List studies; show, verify, replay, export, import or back them up.",
     "doctor": "Say what works, what does not, and what to do.",
     "demo": "Build a small slide, play a simulated expert, leave the mask.",

@@ -31,15 +31,13 @@ from slideloop.masks.colours import colour_of, name_parts
 
 ObjectKind = Literal["detections", "annotations", "tiles"]
 
-OBJECT_TYPES: dict[str, str] = {
-    "detections": "detection",
-    "annotations": "annotation",
-    "tiles": "tile",
-}
+KINDS: tuple[ObjectKind, ...] = ("detections", "annotations", "tiles")
+OBJECT_TYPES: dict[str, str] = dict(zip(KINDS, ("detection", "annotation", "tile"), strict=True))
 OBJECT_NAMESPACE = uuid.UUID("6f1c3b0e-9f4d-5b7a-8a55-0d7c2e91b3a4")
 """Namespace of the UUIDv5 of mask objects; a change of it would make every import look edited."""
 
 PROBABILITY = "slideloop probability"
+_MARKER = "slideloop/"
 MAX_BYTES = 512 * 2**20
 """Most bytes of GeoJSON that are read, after unpacking."""
 
@@ -60,6 +58,10 @@ class Feature:
         The object's own name.
     object_id : str or None
         Its `id`, as written.
+    object_type : str or None
+        "annotation", "detection", "tile", ..., as written.
+    probability : float
+        The measurement of that name; NaN where there is none.
     """
 
     number: int
@@ -67,11 +69,13 @@ class Feature:
     class_name: str | None
     name: str | None
     object_id: str | None
+    object_type: str | None = None
+    probability: float = math.nan
 
 
 def marker(study_id: str) -> str:
     """Give the name that marks an object as made by a study (interfaces, "Files")."""
-    return f"slideloop/{study_id}"
+    return f"{_MARKER}{study_id}"
 
 
 def object_id(study_id: str, class_name: str, geometry: BaseGeometry) -> uuid.UUID:
@@ -200,6 +204,64 @@ def read_geojson(path: Path, max_bytes: int = MAX_BYTES) -> list[Feature]:
     return parse_geojson(raw, path.name)
 
 
+def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None:
+    """Read a mask that slideloop wrote, also when somebody has edited the file.
+
+    Outlines that cross themselves are mended; what is left of each gets its own id.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_geojson`.
+
+    Returns
+    -------
+    tuple of (str, {"detections", "annotations", "tiles"}, list of dict), or None
+        Id of the study that made it, what its objects are, and features as of `mask_features`.
+        None where it holds no objects, and so says none of that.
+
+    Raises
+    ------
+    GeometryError
+        If it cannot be read, or is no mask of one study with classes and areas.
+    """
+    found = read_geojson(path)
+    if not found:
+        return None
+    studies = {each.name for each in found}
+    kinds = {each.object_type for each in found}
+    if len(studies) != 1 or len(kinds) != 1 or not kinds <= set(OBJECT_TYPES.values()):
+        raise GeometryError(
+            f"{path.name} is not one mask of one study of slideloop.",
+            hint="Give a file that `slideloop predict` or the server wrote.",
+        )
+    name, object_type = studies.pop() or "", kinds.pop() or ""
+    if not name.startswith(_MARKER) or name == _MARKER:
+        raise GeometryError(
+            f"{path.name} is not a mask of slideloop: its objects are not named {_MARKER}<study>.",
+            hint="Other objects come into QuPath by its own File > Import objects.",
+        )
+    study = name.removeprefix(_MARKER)
+    features: list[dict[str, Any]] = []
+    for each in found:
+        shape = each.geometry if each.geometry.is_valid else shapely.make_valid(each.geometry)
+        areas = [part for part in _parts(shape) if isinstance(part, shapely.Polygon)]
+        if each.class_name is None or not areas:
+            raise GeometryError(
+                f"Feature {each.number} of {path.name} has no class, or is no area.",
+                hint="Correct or remove it.",
+            )
+        features += [
+            _feature(Component(each.class_name, area, 1, each.probability), study, object_type)
+            for area in areas
+        ]
+    return study, next(kind for kind in KINDS if OBJECT_TYPES[kind] == object_type), features
+
+
+def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
+    return list(shape.geoms) if hasattr(shape, "geoms") else [shape]  # pyright: ignore
+
+
 def parse_geojson(raw: bytes | str, source: str) -> list[Feature]:
     """Read GeoJSON text.
 
@@ -302,13 +364,28 @@ def _parsed(item: Any, number: int, source: str) -> Feature:
     raw: Any = feature.get("properties")
     properties = cast(dict[str, Any], raw) if isinstance(raw, dict) else {}
     name, own_id = properties.get("name"), feature.get("id")
+    kind: Any = properties.get("objectType")
     return Feature(
         number=number,
         geometry=_geometry(feature["geometry"], number, source),
         class_name=_class_name(properties.get("classification")),
         name=name if isinstance(name, str) else None,
         object_id=own_id if isinstance(own_id, str) else None,
+        object_type=kind if isinstance(kind, str) else None,
+        probability=_probability(properties.get("measurements")),
     )
+
+
+def _probability(measurements: Any) -> float:
+    found: Any = None
+    if isinstance(measurements, dict):
+        found = cast(dict[str, Any], measurements).get(PROBABILITY)
+    elif isinstance(measurements, list):
+        # QuPath itself writes them so at times.
+        for each in cast(list[Any], measurements):
+            if isinstance(each, dict) and cast(dict[str, Any], each).get("name") == PROBABILITY:
+                found = cast(dict[str, Any], each).get("value")
+    return float(found) if isinstance(found, int | float) else math.nan
 
 
 def _geometry(content: dict[str, Any], number: int, source: str) -> BaseGeometry:

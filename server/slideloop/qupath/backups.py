@@ -1,0 +1,226 @@
+"""Copies of what an import replaces, and their way back.
+
+Owns the folder `slideloop/` within a project: one dated folder per import, with the data file of
+each image as it was and what it became. A project's own file is never written, so never restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slideloop.errors import ProjectError
+from slideloop.files import unwritable, whole_file
+from slideloop.qupath.project_file import CLASSES, DATA, SUMMARY, ProjectFile, ProjectImage
+
+FOLDER = "slideloop"
+_NOTES = "import.json"
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an import did to one image.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the import or restore.
+    is_import : bool
+    image : str
+        Entry id.
+    before, after : str or None
+        SHA-256 of the data file; None where there was none.
+    """
+
+    folder: Path
+    is_import: bool
+    image: str
+    before: str | None
+    after: str | None
+
+
+class Backup:
+    """The copies that one import makes.
+
+    Parameters
+    ----------
+    project : ProjectFile
+    kind : str
+        "import" or "restore".
+
+    Raises
+    ------
+    OutputError
+        If the project's folder cannot be written.
+    """
+
+    def __init__(self, project: ProjectFile, kind: str) -> None:
+        stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+        base = project.folder / FOLDER
+        self.folder = next(
+            folder for folder in _numbered(base / f"{stamp}-{kind}") if not folder.exists()
+        )
+        self._project = project
+        self._changes: dict[str, dict[str, str | None]] = {}
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as err:
+            raise unwritable(self.folder, err) from err
+
+    def publish(self, image: ProjectImage, new: Path | None) -> None:
+        """Put a new data file in the place of an image's, after the old one was copied.
+
+        Parameters
+        ----------
+        image : ProjectImage
+        new : Path or None
+            Folder with the new data file and summary, on the same file system; they are moved.
+            None: the image shall have no data file.
+        """
+        kept = self.folder / "data" / image.id
+        kept.mkdir(parents=True)
+        image.folder.mkdir(parents=True, exist_ok=True)
+        for name in (DATA, SUMMARY):
+            if (image.folder / name).is_file():
+                copy(image.folder / name, kept / name)
+        after = None if new is None else digest(new / DATA)
+        self._changes[image.id] = {"before": digest(image.data), "after": after}
+        # Noted before it is done: what is noted and not done is told apart by the digests.
+        self.note()
+        for name in (DATA, SUMMARY):
+            if new is None:
+                (image.folder / name).unlink(missing_ok=True)
+            elif (new / name).is_file():
+                _flush(new / name)
+                (new / name).replace(image.folder / name)
+        _flush(image.folder)
+
+    def publish_classes(self, new: Path) -> None:
+        """Put a new class list in the place of the project's, after the old one was copied."""
+        old = self._project.folder / CLASSES
+        if old.is_file():
+            if old.read_bytes() == new.read_bytes():
+                return
+            copy(old, self.folder / CLASSES)
+        old.parent.mkdir(exist_ok=True)
+        new.replace(old)
+
+    def note(self, **more: Any) -> None:
+        """Write down what was changed, and more beside it."""
+        with whole_file(self.folder / _NOTES) as path:
+            path.write_text(json.dumps({"changes": self._changes, **more}, indent=1), "utf-8")
+
+
+def changes(project: ProjectFile) -> list[Change]:
+    """Return what imports and restores did, the newest first."""
+    found: list[Change] = []
+    for notes in sorted((project.folder / FOLDER).glob(f"*/{_NOTES}"), reverse=True):
+        kind = notes.parent.name.rstrip("-0123456789").rpartition("-")[2]
+        try:
+            noted: dict[str, Any] = json.loads(notes.read_bytes())["changes"]
+            found += [
+                Change(notes.parent, kind == "import", image, each["before"], each["after"])
+                for image, each in noted.items()
+            ]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return found
+
+
+def restore(project: ProjectFile, image: ProjectImage) -> Path:
+    """Put back what the newest import replaced; what is there now is copied first.
+
+    Returns
+    -------
+    Path
+        Folder with the copy of what was there.
+
+    Raises
+    ------
+    ProjectError
+        If there is no import to take back, or the image was saved since.
+    """
+    done = _latest(project, image)
+    backup = Backup(project, "restore")
+    kept = done.folder / "data" / image.id
+    if done.before is None:
+        backup.publish(image, None)
+        return backup.folder
+    new = backup.folder / "new"
+    new.mkdir()
+    for name in (DATA, SUMMARY):
+        if (kept / name).is_file():
+            shutil.copy2(kept / name, new / name)
+    backup.publish(image, new)
+    shutil.rmtree(new)
+    return backup.folder
+
+
+def _latest(project: ProjectFile, image: ProjectImage) -> Change:
+    """Return the import that an image is still as it left it."""
+    imports = [each for each in changes(project) if each.is_import and each.image == image.id]
+    now = digest(image.data)
+    for each in imports:
+        if each.after == now:
+            return each
+    folder = project.folder / FOLDER
+    if not imports:
+        raise ProjectError(
+            f"No import of slideloop changed the image {image.name}.",
+            hint=f"Imports leave copies in {folder}.",
+        )
+    if any(each.before == now for each in imports):
+        raise ProjectError(
+            f"The image {image.name} is as it was before the import.", hint="Nothing is to be done."
+        )
+    raise ProjectError(
+        f"The image {image.name} was saved since the import, so what was done since would be lost.",
+        hint=f"What imports replaced is kept in {folder}.",
+    )
+
+
+def prune(project: ProjectFile, n_kept: int) -> None:
+    """Remove all copies but those of the newest imports and restores."""
+    folders = sorted(each for each in (project.folder / FOLDER).iterdir() if each.is_dir())
+    for folder in folders[: max(0, len(folders) - n_kept)]:
+        shutil.rmtree(folder)
+
+
+def digest(file: Path) -> str | None:
+    """Return the SHA-256 of a file, or None where there is none."""
+    try:
+        with file.open("rb") as data:
+            return hashlib.file_digest(data, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file with its times, and wait until it is on the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+    _flush(target)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    for number in range(2, 10_000):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,97 @@
+"""Who else may be at work on a project: QuPath has no lock, and the last writer wins.
+
+Owns our lock, and the signs by which an open QuPath can be told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from slideloop.errors import ProjectError, ProjectOpenError
+from slideloop.files import unwritable
+from slideloop.qupath.backups import FOLDER, changes, digest
+from slideloop.qupath.installation import QuPath
+from slideloop.qupath.project_file import ProjectFile
+
+RECENT_S = 300.0
+"""A project saved within so many seconds may still be open."""
+
+_LOCK = "lock"
+
+
+@contextmanager
+def hold_project(project: ProjectFile) -> Iterator[None]:
+    """Keep other imports of ours out of a project.
+
+    Raises
+    ------
+    ProjectOpenError
+        If there is one under way.
+    OutputError
+        If the project's folder cannot be written.
+    """
+    folder = project.folder / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as err:
+        raise ProjectOpenError(
+            f"Another import into {project.folder} is under way.", hint="Try again when it is done."
+        ) from err
+    except OSError as err:
+        raise unwritable(folder, err) from err
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_closed(project: ProjectFile) -> None:
+    """Refuse a project that was saved just now, by others than us.
+
+    Raises
+    ------
+    ProjectOpenError
+    """
+    ours = {(each.image, each.after) for each in changes(project)}
+    saved = [(project.file.stat().st_mtime, None)]
+    saved += [
+        (image.data.stat().st_mtime, image) for image in project.images if image.data.exists()
+    ]
+    for at, image in sorted(saved, key=lambda each: -each[0]):
+        ago_s = time.time() - at
+        if ago_s >= RECENT_S:
+            return
+        if image is None or (image.id, digest(image.data)) not in ours:
+            what = "The project" if image is None else f"The image {image.name}"
+            raise ProjectOpenError(
+                f"{what} was saved {max(0, ago_s) / 60:.0f} minutes ago, so QuPath may still have "
+                "it open, and would overwrite what is imported.",
+                hint="Close the project in QuPath, then import with --force.",
+            )
+
+
+def require_older(project: ProjectFile, qupath: QuPath) -> None:
+    """Refuse a project that a newer QuPath wrote: an older one may not understand all of it.
+
+    Raises
+    ------
+    ProjectError
+    """
+    written = _number(project.version)
+    if written and qupath.number and written[:2] > qupath.number[:2]:
+        raise ProjectError(
+            f"The project was saved by QuPath {project.version}, and the one here is "
+            f"{qupath.version}.",
+            hint="Install a QuPath that is as new, or let PAQUO_QUPATH_DIR name one.",
+        )
+
+
+def _number(version: str | None) -> tuple[int, ...]:
+    numbers = (version or "").split("-")[0].split(".")
+    return tuple(int(part) for part in numbers if part.isdigit())

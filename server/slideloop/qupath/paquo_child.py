@@ -1,0 +1,206 @@
+"""The process that works on a project by paquo; the only importer of it.
+
+Run as `python -m slideloop.qupath.paquo_child JOB ANSWERS`: JOB is a file of JSON, ANSWERS gets a
+line of JSON per image. It works on a copy of the project that is nobody else's: what became of it,
+and whether it replaces the original, is its parent's business. paquo starts a JVM when imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from slideloop.masks.geojson import object_id
+
+TEMPORARY = "slideloop.patch"
+"""Key in the metadata of the annotations that show an open round in QuPath."""
+
+
+class RefusedError(Exception):
+    """Why an image is left as it is.
+
+    Parameters
+    ----------
+    code : str
+    message : str
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def main() -> None:
+    """Do a job; the process ends with 0 when each image has an answer, a refusal too."""
+    job = json.loads(Path(sys.argv[1]).read_bytes())
+    with Path(sys.argv[2]).open("a", encoding="utf-8") as answers:
+
+        def tell(**answer: Any) -> None:
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+
+        from paquo.projects import QuPathProject
+
+        project = QuPathProject(job["project"], mode="r+" if job["is_writing"] else "r")
+        tell(qupath=str(project.version))
+        _load_openslide()
+        if job["is_writing"]:
+            _add_classes(project, job["classes"])
+        entries = {entry.entry_id: entry for entry in project.images}
+        for task in job["tasks"]:
+            try:
+                done = _import(entries[task["entry"]], task)
+                tell(entry=task["entry"], **done)
+            except RefusedError as err:
+                tell(entry=task["entry"], code=err.code, problem=str(err))
+            except Exception as err:
+                # Java's exceptions are of no class that is known before the JVM runs.
+                tell(entry=task["entry"], code="failed", problem=f"{type(err).__name__}: {err}")
+
+
+def _load_openslide() -> None:
+    """Have QuPath 0.5 read slides by OpenSlide, which it does by itself in its window only."""
+    from jpype import JClass, java
+
+    try:
+        loader = JClass("qupath.lib.images.servers.openslide.jna.OpenSlideLoader")
+        loader.tryToLoadQuietly("")
+    except (TypeError, AttributeError, java.lang.Throwable):
+        # Another QuPath, which needs no help.
+        return
+
+
+def _add_classes(project: Any, classes: list[dict[str, Any]]) -> None:
+    """Add classes that the project's list lacks; those that are there keep their colours."""
+    from jpype import JClass
+
+    path_class, array = (
+        JClass("qupath.lib.objects.classes.PathClass"),
+        JClass("java.util.ArrayList"),
+    )
+    listed = array(project.java_object.getPathClasses())
+    known = {str(each) for each in listed if each is not None}
+    new = [each for each in classes if ": ".join(each["names"]) not in known]
+    for each in new:
+        red, green, blue = each["color"]
+        colour = JClass("qupath.lib.common.ColorTools").packRGB(red, green, blue)
+        listed.add(path_class.fromArray(*each["names"]))
+        if len(each["names"]) == 1:
+            listed.get(listed.size() - 1).setColor(colour)
+    if new:
+        # A list of another length: one of the same length would be taken for the old one.
+        project.java_object.setPathClasses(listed)
+
+
+def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Put a mask into an image and save it; what is there after is compared with what was."""
+    if not entry.is_readable():
+        raise RefusedError("image_missing", f"The image's file is not at {entry.uri}.")
+    before = list(_objects(_stored(entry)))
+    study, features = task["study"], Path(task["features"])
+    hierarchy = entry.hierarchy.java_object
+    held = list(_objects(hierarchy))
+    if Counter(map(_key, held)) != Counter(map(_key, before)):
+        raise RefusedError("data_unreadable", "QuPath does not read all objects of the image.")
+    marked = [each for each in held if str(each.getName() or "") == task["marker"]]
+    untouched, edited = [], []
+    for each in marked:
+        (edited if _is_edited(each, study) else untouched).append(each)
+    if marked and not task["replace"]:
+        raise RefusedError(
+            "already_imported",
+            f"The image has {len(marked):,} objects of this study already: see --replace.",
+        )
+    removed = marked if task["discard_edits"] else untouched
+    gone = {str(each.getID()) for each in removed}
+    staying = {str(each.getID()) for each in held} - gone
+    made = [each for each in _read(features) if str(each.getID()) not in staying]
+    for each in made:
+        each.setLocked(task["kind"] == "annotations")
+    _exchange(hierarchy, removed, made)
+    entry.save()
+    after = list(_objects(_stored(entry)))
+    expected = Counter(_key(each) for each in held if str(each.getID()) not in gone)
+    expected.update(map(_key, made))
+    if Counter(map(_key, after)) != expected:
+        raise RefusedError("not_saved", "What QuPath saved is not what was asked for.")
+    ours = [each for each in after if str(each.getID()) not in staying]
+    return {
+        "n_before": len(before),
+        "n_after": len(after),
+        "n_added": len(made),
+        "n_removed": len(removed),
+        "n_edited_kept": 0 if task["discard_edits"] else len(edited),
+        "n_edited_removed": len(edited) if task["discard_edits"] else 0,
+        "n_left_out": task["n"] - len(made),
+        "n_by_class": Counter(str(each.getPathClass()) for each in ours),
+        "area_px0": sum(float(each.getROI().getArea()) for each in ours),
+    }
+
+
+def _stored(entry: Any) -> Any:
+    """Read the objects of an image from its file, which fails where QuPath would show none."""
+    if not entry.java_object.hasImageData():
+        from jpype import JClass
+
+        return JClass("qupath.lib.objects.hierarchy.PathObjectHierarchy")()
+    try:
+        return entry.java_object.readHierarchy()
+    except Exception as err:
+        raise RefusedError(
+            "data_unreadable", f"The image's data file cannot be read: {err}."
+        ) from err
+
+
+def _objects(hierarchy: Any) -> Iterator[Any]:
+    """Yield all objects but the temporary ones of an open round."""
+    for each in hierarchy.getAllObjects(False):
+        if each.isAnnotation() and each.getMetadata().containsKey(TEMPORARY):
+            continue
+        yield each
+
+
+def _key(each: Any) -> tuple[str, str, str]:
+    """Return what an object is known by: id, class and kind."""
+    return str(each.getID()), str(each.getPathClass()), str(each.getClass().getSimpleName())
+
+
+def _is_edited(each: Any, study: str) -> bool:
+    """Return whether an object's class or outline is not what its id was made of."""
+    from jpype import JClass
+
+    if each.getPathClass() is None or each.getROI() is None:
+        return True
+    raw = JClass("org.locationtech.jts.io.WKBWriter")().write(each.getROI().getGeometry())
+    shape = shapely.from_wkb(bytes(raw))
+    return uuid.UUID(str(each.getID())) != object_id(study, str(each.getPathClass()), shape)
+
+
+def _read(features: Path) -> list[Any]:
+    """Have QuPath read a GeoJSON file."""
+    from jpype import JClass
+
+    paths, path_io = JClass("java.nio.file.Path"), JClass("qupath.lib.io.PathIO")
+    return list(path_io.readObjects(paths.of(str(features))))
+
+
+def _exchange(hierarchy: Any, removed: list[Any], made: list[Any]) -> None:
+    from jpype import JClass
+
+    array = JClass("java.util.ArrayList")
+    if removed:
+        # What was drawn inside an imported annotation stays.
+        hierarchy.removeObjects(array(removed), True)
+    if made:
+        hierarchy.addObjects(array(made))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""`slideloop project` where there is no QuPath: what it refuses, and how it says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.command_line import slideloop
+from tests.unit.qupath.projects import entry, write_project
+
+from slideloop.masks.geojson import write_geojson
+from slideloop.qupath.project_file import ProjectFile
+
+STUDY = "9c7f6f6e-6d0f-4f0b-9a52-1f1d8a1c0001"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectFile:
+    """A project whose first image is there."""
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "no-qupath"))
+    slide = tmp_path / "a.svs"
+    slide.write_bytes(b"slide")
+    return write_project(
+        tmp_path / "project", entry(1, "a.svs", slide.as_uri()), entry(2, "gone.svs")
+    )
+
+
+def write_mask(path: Path, width: int = 96, study: str = STUDY) -> Path:
+    square = [[0, 0], [width, 0], [width, 96], [0, 96], [0, 0]]
+    properties: dict[str, Any] = {"objectType": "detection", "name": f"slideloop/{study}"}
+    properties["classification"] = {"name": "Tumor", "color": [200, 0, 0]}
+    geometry = {"type": "Polygon", "coordinates": [square]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    write_geojson({"type": "FeatureCollection", "features": [feature]}, path)
+    return path
+
+
+def test_check_lists_all_images_and_changes_nothing(project: ProjectFile) -> None:
+    before = sorted(project.folder.rglob("*"))
+    outcome = slideloop("project", "check", project.folder, "--json")
+    assert outcome.code == 3
+    found = json.loads(outcome.out)
+    assert [(each["name"], each.get("code")) for each in found["images"]] == [
+        ("a.svs", None),
+        ("gone.svs", "image_missing"),
+    ]
+    assert found["classes"] == ["Tumor", "Tumor: In situ"]
+    assert sorted(project.folder.rglob("*")) == before
+    assert "gone.svs: The image's file is not at" in slideloop("project", "check", project.file).out
+
+
+def test_a_dry_run_needs_no_qupath(project: ProjectFile, tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "a.geojson")
+    outcome = slideloop("project", "import", project.folder, "--geojson", mask, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert (
+        outcome.out == "a.geojson -> a.svs (by name without ending): 1 detections would be added\n"
+    )
+
+
+def test_an_import_names_what_is_missing_and_leaves_nothing(
+    project: ProjectFile, tmp_path: Path
+) -> None:
+    before = sorted(project.folder.rglob("*"))
+    mask = write_mask(tmp_path / "a.geojson")
+    outcome = slideloop("project", "import", project.folder, "--geojson", mask)
+    assert outcome.code == 2
+    assert "PAQUO_QUPATH_DIR" in outcome.err
+    assert sorted(project.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Give either --geojson or --study."),
+        (("--geojson", "{masks}", "--as", "tiles"), "--as goes with --study"),
+        (("--geojson", "{masks}/empty"), "There is no GeoJSON in"),
+        (("--geojson", "{masks}", "--match", "{masks}/match.csv"), "names masks that are not here"),
+        (("--geojson", "{masks}/two"), "of several studies"),
+    ],
+)
+def test_wrong_use_is_said_in_a_sentence(
+    project: ProjectFile, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    masks = tmp_path / "masks"
+    for folder in (masks / "empty", masks / "two"):
+        folder.mkdir(parents=True)
+    write_mask(masks / "a.geojson")
+    write_mask(masks / "two" / "a.geojson")
+    write_mask(masks / "two" / "b.geojson", study="another")
+    (masks / "match.csv").write_text("nowhere.geojson,1\n", "utf-8")
+    given = [each.format(masks=masks) for each in arguments]
+    outcome = slideloop("project", "import", project.folder, *given)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.out == ""
+
+
+def test_classes_that_were_not_asked_for_stay_out(project: ProjectFile, tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "a.geojson")
+    outcome = slideloop(
+        "project", "import", project.folder, "--geojson", mask, "--dry-run", "--classes", "Stroma"
+    )
+    assert outcome.code == 0
+    assert "0 detections would be added" in outcome.out
+
+
+def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> None:
+    outcome = slideloop("project", "restore", project.folder)
+    assert outcome.code == 2
+    assert "No import of slideloop" in outcome.err
+    named = slideloop("project", "restore", project.folder, "--image", "nowhere.svs")
+    assert named.code == 2
+    assert "no images called nowhere.svs" in named.err

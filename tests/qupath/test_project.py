@@ -1,0 +1,342 @@
+"""Masks brought into a project by paquo, judged by what QuPath reads from it afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.command_line import Outcome, slideloop
+from tests.qupath.installed import QuPath
+
+from slideloop.masks.cells import CellMask
+from slideloop.masks.geojson import mask_features, write_geojson
+
+SIDE, WIDTH, HEIGHT = 96, 1536, 1024
+CLASSES = ("Tumor: Invasive", "腫瘍なし")
+STUDY = "9c7f6f6e-6d0f-4f0b-9a52-1f1d8a1c0001"
+N_CELLS = 300
+N_KILLS = 17
+"""In each of three versions."""
+
+
+def mask(seed: int = 0) -> CellMask:
+    """A mask of random cells of `small.tif`."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, (HEIGHT // SIDE, WIDTH // SIDE)).astype(np.int16)
+    probability = rng.uniform(0.5, 1, label.shape).astype(np.float32)
+    return CellMask(label, probability, CLASSES, SIDE, SIDE, WIDTH, HEIGHT)
+
+
+def write_mask(folder: Path, name: str, seed: int = 0, kind: Any = "detections") -> dict[str, Any]:
+    """Write one as `predict` does, and return it."""
+    folder.mkdir(exist_ok=True)
+    collection = mask_features(mask(seed), STUDY, CLASSES, kind)
+    write_geojson(collection, folder / f"{name}.geojson")
+    return collection
+
+
+@dataclass
+class Place:
+    """A project of its own for each test.
+
+    Attributes
+    ----------
+    qupath : QuPath
+    folder, home : Path
+    ids : dict of str
+        Entry ids by the images' names.
+    """
+
+    qupath: QuPath
+    folder: Path
+    home: Path
+    ids: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __call__(self, command: str, *arguments: Any) -> Outcome:
+        """Run `slideloop project COMMAND` on it."""
+        return slideloop("project", command, self.folder, *arguments)
+
+    def import_(self, *arguments: Any) -> Outcome:
+        """Import, although the test made the project just now."""
+        return self("import", "--force", *arguments)
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """What QuPath reads of an image."""
+        return self.read()["objects"][self.ids[name]]
+
+    def read(self) -> dict[str, Any]:
+        """What QuPath reads of all images."""
+        return self.qupath.run("objects", self.home, project=str(self.folder))
+
+
+@pytest.fixture(scope="module")
+def made(qupath: QuPath, small_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A project of images in all states, to be copied."""
+    home = tmp_path_factory.mktemp("made")
+    for name in ("one.tif", "two.tif", "gone.tif", "other stem.tif"):
+        shutil.copyfile(small_slides / "small.tif", home / name)
+    with (home / "two.tif").open("ab") as file:
+        file.write(b"\0")  # another content, the same picture
+    images = [
+        {"file": str(home / "one.tif"), "name": "one.tif", "n": N_CELLS},
+        {"file": str(home / "two.tif"), "name": "twin", "n": 0},
+        {"file": str(home / "other stem.tif"), "name": "twin"},
+        {"file": str(small_slides / "small.tif"), "name": "small.tif"},
+        {"file": str(home / "gone.tif"), "name": "gone.tif", "n": 2},
+        {"file": str(home / "two.tif"), "name": "turned.tif", "rotated": True},
+    ]
+    (home / "project").mkdir()
+    ids = qupath.run("project", home, project=str(home / "project"), images=images)
+    (home / "gone.tif").unlink()
+    return Place(qupath, home / "project", home, ids)
+
+
+@pytest.fixture
+def place(made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A copy of it."""
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(made.qupath.folder))
+    folder = tmp_path / "project"
+    shutil.copytree(made.folder, folder)
+    return Place(made.qupath, folder, tmp_path, made.ids)
+
+
+def _others(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted((each for each in objects if each.get("name") != f"slideloop/{STUDY}"), key=str)
+
+
+def _ours(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in objects if each.get("name") == f"slideloop/{STUDY}"]
+
+
+def test_a_mask_comes_in_whole_and_leaves_all_others_as_they_were(place: Place) -> None:
+    before = place.read()
+    collection = write_mask(place.home / "masks", "one")
+    outcome = place.import_("--geojson", place.home / "masks", "--json")
+    assert outcome.code == 0, outcome.err
+    (row,) = json.loads(outcome.out)["rows"]
+    assert (row["image"], row["by"], row["n_removed"]) == ("one.tif", "name without ending", 0)
+    after = place.read()
+    found = after["objects"][place.ids["one.tif"]]
+    assert _others(found) == _others(before["objects"][place.ids["one.tif"]])
+    assert len(_others(found)) == N_CELLS + 1
+    wanted = {each["id"]: each for each in collection["features"]}
+    assert {each["id"] for each in _ours(found)} == wanted.keys()
+    for each in _ours(found):
+        feature = wanted[each["id"]]
+        assert each["class"] == (feature["properties"]["classification"].get("name") or CLASSES[0])
+        probability = feature["properties"]["measurements"]["slideloop probability"]
+        assert each["measurements"] == {"slideloop probability": pytest.approx(probability)}
+        assert (each["type"], each["locked"]) == ("PathDetectionObject", False)
+    rest = set(place.ids.values()) - {place.ids["one.tif"]}
+    assert all(after["objects"][id_] == before["objects"][id_] for id_ in rest)
+    assert after["classes"][:2] == before["classes"]
+    assert {name for name, _ in after["classes"][2:]} == set(CLASSES)
+
+
+def test_a_second_import_is_asked_for_and_replaces_the_first_alone(place: Place) -> None:
+    write_mask(place.home / "masks", "one")
+    assert place.import_("--geojson", place.home / "masks").code == 0
+    again = place.import_("--geojson", place.home / "masks")
+    assert again.code == 3
+    assert "--replace" in again.out
+    before = place.objects("one.tif")
+    collection = write_mask(place.home / "masks", "one", seed=1)
+    assert place.import_("--geojson", place.home / "masks", "--replace").code == 0
+    after = place.objects("one.tif")
+    assert _others(after) == _others(before)
+    assert {each["id"] for each in _ours(after)} == {e["id"] for e in collection["features"]}
+
+
+def test_restore_puts_back_what_was_there_byte_by_byte(place: Place) -> None:
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    before = data.read_bytes()
+    write_mask(place.home / "masks", "one")
+    assert place.import_("--geojson", place.home / "masks").code == 0
+    imported = data.read_bytes()
+    assert imported != before
+    outcome = place("restore", "--image", "one.tif", "--json")
+    assert outcome.code == 0, outcome.err
+    assert data.read_bytes() == before
+    (row,) = json.loads(outcome.out)
+    (copy,) = Path(row["copy"]).rglob("data.qpdata")
+    assert copy.read_bytes() == imported
+    assert place("restore", "--image", "one.tif").code == 3
+
+
+def test_restore_leaves_an_image_that_was_saved_since(place: Place) -> None:
+    write_mask(place.home / "masks", "one")
+    assert place.import_("--geojson", place.home / "masks").code == 0
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    data.write_bytes(data.read_bytes() + b"\0")
+    edited = data.read_bytes()
+    outcome = place("restore", "--image", "one.tif")
+    assert outcome.code == 3
+    assert "was saved since the import" in outcome.out
+    assert data.read_bytes() == edited
+
+
+def test_annotations_are_locked_and_tiles_are_squares(place: Place) -> None:
+    masks = place.home / "masks"
+    write_mask(masks, "one", kind="annotations")
+    assert place.import_("--geojson", masks).code == 0
+    ours = _ours(place.objects("one.tif"))
+    assert {(each["type"], each["locked"]) for each in ours} == {("PathAnnotationObject", True)}
+    write_mask(masks, "one", kind="tiles")
+    assert place.import_("--geojson", masks, "--replace").code == 0
+    ours = _ours(place.objects("one.tif"))
+    assert {each["type"] for each in ours} == {"PathTileObject"}
+    assert len(ours) == mask().label.size
+
+
+def test_a_slide_is_known_by_its_content_whatever_it_is_called(
+    place: Place, small_slides: Path
+) -> None:
+    import hashlib
+
+    mark = hashlib.sha256((small_slides / "small.tif").read_bytes()).hexdigest()[:8]
+    write_mask(place.home / "masks", f"whatever-{mark}")
+    outcome = place.import_("--geojson", place.home / "masks", "--dry-run", "--json")
+    (row,) = json.loads(outcome.out)["rows"]
+    # `one.tif`, `other stem.tif` and `small.tif` are the same picture.
+    assert outcome.code == 3
+    assert {each["name"] for each in row["candidates"]} == {"one.tif", "twin", "small.tif"}
+
+
+def test_of_two_images_of_one_name_neither_is_chosen_but_by_the_user(place: Place) -> None:
+    masks = place.home / "masks"
+    write_mask(masks, "twin")
+    outcome = place.import_("--geojson", masks)
+    assert outcome.code == 3
+    assert "2 images fit by name" in outcome.out
+    decision = place.home / "match.csv"
+    decision.write_text(f"mask,image\ntwin.geojson,{place.ids['one.tif']}\n", "utf-8")
+    assert place.import_("--geojson", masks, "--match", decision).code == 0
+    assert len(_ours(place.objects("one.tif"))) == len(
+        mask_features(mask(), STUDY, CLASSES)["features"]
+    )
+
+
+def test_what_cannot_be_imported_is_said_and_the_others_are(place: Place) -> None:
+    masks = place.home / "masks"
+    for name in ("one", "gone", "turned", "unknown"):
+        write_mask(masks, name)
+    outcome = place.import_("--geojson", masks, "--json")
+    assert outcome.code == 3
+    rows = {row["mask"]: row for row in json.loads(outcome.out)["rows"]}
+    codes = {name: row.get("code") for name, row in rows.items()}
+    assert codes == {
+        "one.geojson": None,
+        "gone.geojson": "image_missing",
+        "turned.geojson": "server_type_unsupported",
+        "unknown.geojson": "no_image",
+    }
+    assert _ours(place.objects("one.tif"))
+
+
+def test_a_mask_of_a_larger_slide_is_refused(place: Place) -> None:
+    collection = mask_features(mask(), STUDY, CLASSES)
+    collection["features"][0]["geometry"]["coordinates"] = [
+        [[0, 0], [WIDTH + 1, 0], [WIDTH + 1, 96], [0, 96], [0, 0]]
+    ]
+    write_geojson(collection, place.home / "one.geojson")
+    outcome = place.import_("--geojson", place.home / "one.geojson", "--json")
+    assert outcome.code == 3
+    (row,) = json.loads(outcome.out)["rows"]
+    assert row["code"] == "outside_slide"
+
+
+def test_an_unreadable_data_file_is_never_overwritten(place: Place) -> None:
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    damaged = data.read_bytes()[:200]
+    data.write_bytes(damaged)
+    write_mask(place.home / "masks", "one")
+    outcome = place.import_("--geojson", place.home / "masks", "--json")
+    assert outcome.code == 3
+    (row,) = json.loads(outcome.out)["rows"]
+    assert row["code"] == "data_unreadable"
+    assert data.read_bytes() == damaged
+
+
+def test_a_file_damaged_in_the_middle_keeps_no_other_image_from_its_mask(place: Place) -> None:
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    content = bytearray(data.read_bytes())
+    for at in range(len(content) // 4, 3 * len(content) // 4, 7):
+        content[at] ^= 0x5A
+    data.write_bytes(content)
+    for name in ("one", "small"):
+        write_mask(place.home / "masks", name)
+    outcome = place.import_("--geojson", place.home / "masks", "--json")
+    assert outcome.code == 3
+    rows = {row["image"]: row for row in json.loads(outcome.out)["rows"]}
+    assert "problem" in rows["one.tif"]
+    assert data.read_bytes() == content
+    assert rows["small.tif"]["n_added"] == rows["small.tif"]["n_objects"]
+
+
+def test_an_image_that_was_never_opened_gets_its_first_objects(place: Place) -> None:
+    collection = write_mask(place.home / "masks", "small")
+    outcome = place.import_("--geojson", place.home / "masks")
+    assert outcome.code == 0, outcome.out
+    assert len(place.objects("small.tif")) == len(collection["features"])
+    assert place("restore", "--image", "small.tif").code == 0
+    assert place.objects("small.tif") == []
+
+
+def test_a_project_saved_just_now_is_left_alone(place: Place) -> None:
+    write_mask(place.home / "masks", "one")
+    (place.folder / "project.qpproj").touch()
+    outcome = place("import", "--geojson", place.home / "masks")
+    assert outcome.code == 2
+    assert "--force" in outcome.err
+
+
+def test_a_project_of_a_newer_qupath_is_left_alone(place: Place) -> None:
+    file = place.folder / "project.qpproj"
+    content = json.loads(file.read_bytes())
+    content["version"] = "0.99.0"
+    file.write_text(json.dumps(content), "utf-8")
+    write_mask(place.home / "masks", "one")
+    outcome = place.import_("--geojson", place.home / "masks")
+    assert outcome.code == 2
+    assert "0.99.0" in outcome.err
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_any_moment_it_leaves_every_object_that_was_there(place: Place) -> None:
+    before = place.read()["objects"]
+    write_mask(place.home / "masks", "one")
+    write_mask(place.home / "masks", "small")
+    command = [sys.executable, "-m", "slideloop.cli.main", "project", "import", str(place.folder)]
+    command += ["--force", "--replace", "--geojson", str(place.home / "masks")]
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    whole_s = time.monotonic() - start
+    after = place.read()["objects"]
+    chance = random.Random(place.qupath.version)
+    for _ in range(N_KILLS):
+        place("restore")
+        child = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        # Most of it is QuPath's start; what is written is written near the end.
+        time.sleep(whole_s * (1 - chance.random() ** 2 * 0.9))
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    found = place.read()["objects"]
+    for id_, objects in found.items():
+        assert _others(objects) == _others(before[id_])
+        assert _ours(objects) in ([], _ours(after[id_]))
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert place.read()["objects"] == after
+    assert not list((place.folder / "slideloop").glob("work-*"))

@@ -1,0 +1,141 @@
+"""What an import replaces, and its way back; and who else may be at work."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.qupath.projects import WHOLE, entry, write_project
+
+from slideloop.errors import ProjectError, ProjectOpenError
+from slideloop.qupath.backups import Backup, changes, prune, restore
+from slideloop.qupath.checking import check_images
+from slideloop.qupath.guard import RECENT_S, hold_project, require_closed, require_older
+from slideloop.qupath.installation import QuPath
+from slideloop.qupath.project_file import DATA, ProjectFile
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProjectFile:
+    made = write_project(tmp_path / "project", entry(1, "a.svs"), entry(2, "b.svs"))
+    long_ago = time.time() - 2 * RECENT_S
+    for file in (made.file, *(image.data for image in made.images)):
+        os.utime(file, (long_ago, long_ago))
+    return made
+
+
+def put(project: ProjectFile, content: bytes) -> None:
+    """Import another data file into the first image."""
+    backup = Backup(project, "import")
+    work = backup.folder.parent / "work-test"
+    work.mkdir()
+    (work / DATA).write_bytes(content)
+    backup.publish(project.images[0], work)
+    work.rmdir()
+
+
+def test_imports_are_taken_back_one_after_the_other(project: ProjectFile) -> None:
+    image = project.images[0]
+    put(project, b"one")
+    put(project, b"two")
+    restore(project, image)
+    assert image.data.read_bytes() == b"one"
+    restore(project, image)
+    assert image.data.read_bytes() == WHOLE
+    with pytest.raises(ProjectError, match="as it was before"):
+        restore(project, image)
+
+
+def test_what_is_put_back_was_copied_before(project: ProjectFile) -> None:
+    put(project, b"one")
+    folder = restore(project, project.images[0])
+    assert (folder / "data" / "1" / DATA).read_bytes() == b"one"
+
+
+def test_an_image_without_data_is_without_it_again(project: ProjectFile) -> None:
+    image = project.images[0]
+    image.data.unlink()
+    put(project, b"one")
+    restore(project, image)
+    assert not image.data.exists()
+
+
+def test_what_was_saved_since_is_not_put_back(project: ProjectFile) -> None:
+    put(project, b"one")
+    project.images[0].data.write_bytes(b"by hand")
+    with pytest.raises(ProjectError, match="was saved since"):
+        restore(project, project.images[0])
+    with pytest.raises(ProjectError, match="No import"):
+        restore(project, project.images[1])
+
+
+def test_a_change_that_was_noted_and_never_made_is_none(project: ProjectFile) -> None:
+    put(project, b"one")
+    project.images[0].data.write_bytes(WHOLE)
+    with pytest.raises(ProjectError, match="as it was before"):
+        restore(project, project.images[0])
+
+
+def test_only_the_newest_copies_are_kept(project: ProjectFile) -> None:
+    for content in (b"one", b"two", b"three"):
+        put(project, content)
+    prune(project, 2)
+    assert len(changes(project)) == 2
+    restore(project, project.images[0])
+    assert project.images[0].data.read_bytes() == b"two"
+
+
+def test_check_tells_what_became_of_an_import(project: ProjectFile) -> None:
+    def said() -> object:
+        return check_images(project)[0]["imported"]
+
+    assert said() is None
+    put(project, b"one")
+    assert said() == "as_imported"
+    project.images[0].data.write_bytes(b"by hand")
+    assert said() == "changed_since"
+    project.images[0].data.write_bytes(b"one")
+    restore(project, project.images[0])
+    assert said() is None
+
+
+def test_a_project_that_was_saved_just_now_may_be_open(project: ProjectFile) -> None:
+    require_closed(project)
+    project.images[1].data.touch()
+    with pytest.raises(ProjectOpenError, match=r"b\.svs was saved"):
+        require_closed(project)
+    project.file.touch()
+    with pytest.raises(ProjectOpenError, match="The project was saved"):
+        require_closed(project)
+
+
+def test_our_own_last_write_does_not_count(project: ProjectFile) -> None:
+    put(project, b"one")
+    require_closed(project)
+    project.images[0].data.write_bytes(b"by hand")
+    with pytest.raises(ProjectOpenError):
+        require_closed(project)
+
+
+def test_two_imports_at_a_time_are_refused(project: ProjectFile) -> None:
+    with hold_project(project), pytest.raises(ProjectOpenError), hold_project(project):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("written", "here", "is_refused"),
+    [("0.7.0", "0.6.0", True), ("0.6.2", "0.6.0", False), ("0.5.1", "0.7.0", False),
+     ("0.6.0-rc3", "0.6.0", False), (None, "0.6.0", False)],
+)  # fmt: skip
+def test_a_project_of_a_newer_qupath_is_refused(
+    tmp_path: Path, written: str | None, here: str, is_refused: bool
+) -> None:
+    project = write_project(tmp_path, entry(1, "a.svs"), version=written)
+    qupath = QuPath(tmp_path, here)
+    if is_refused:
+        with pytest.raises(ProjectError, match=r"0\.7\.0"):
+            require_older(project, qupath)
+    else:
+        require_older(project, qupath)
