@@ -79,14 +79,19 @@ class Bench:
             layouts["jpeg-240-unaligned"] = slides.unaligned(self.cache, unaligned)
             if self.given.jpeg2000.exists():
                 layouts["jpeg-2000"] = self.given.jpeg2000
-        return {name: self._indexed(name, path) for name, path in layouts.items()}
+        found = {name: self._indexed(name, path) for name, path in layouts.items()}
+        if self.given.device == "cpu" and not self.given.quick:
+            found["jpeg-256, int8"] = self._indexed(
+                "jpeg-256, int8", layouts["jpeg-256"], "--precision", "int8"
+            )
+        return found
 
-    def _indexed(self, name: str, slide: Path) -> dict[str, Any]:
+    def _indexed(self, name: str, slide: Path, *options: str) -> dict[str, Any]:
         def plain() -> list[str]:
             return ["index", str(slide), "--out", str(self._new_place())]
 
         def ours() -> list[str]:
-            return ["index", str(slide), "--workspace", str(self._new_place())]
+            return ["index", str(slide), "--workspace", str(self._new_place()), *options]
 
         pairs = self._pairs(f"index, {name}", plain, ours)
         counts = {side["n_patches"] for pair in pairs for side in pair.values()}

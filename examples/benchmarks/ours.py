@@ -185,6 +185,7 @@ def main() -> None:
     of_index = parts.add_parser("index")
     of_index.add_argument("slide", type=Path)
     of_index.add_argument("--workspace", type=Path, required=True)
+    of_index.add_argument("--precision", default="auto")
     of_store = parts.add_parser("make-store")
     of_store.add_argument("--folder", type=Path, required=True)
     of_store.add_argument("--patches", type=int, required=True)
@@ -208,7 +209,8 @@ def main() -> None:
         _import("torch", "torchvision", "tiffslide", "openslide", "pytorch_metric_learning.losses")
         _import("pytorch_metric_learning.miners", "faiss")
         begun = time.perf_counter()
-        encoder = load_encoder("resnet18", given.weights, given.device)
+        precision = getattr(given, "precision", "auto")
+        encoder = load_encoder("resnet18", given.weights, given.device, precision)
         loaded_s = time.perf_counter() - begun
         if given.part == "index":
             result = index(given.slide, encoder, given.workspace)
