@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.command_line import slideloop
+from tests.command_line import QUICK, Outcome, slideloop
 from tests.unit.qupath.projects import entry, write_project
 
 from slideloop.masks.geojson import write_geojson
-from slideloop.qupath.project_file import ProjectFile
+from slideloop.qupath.project_file import SUMMARY, ProjectFile
 
 STUDY = "9c7f6f6e-6d0f-4f0b-9a52-1f1d8a1c0001"
 
@@ -114,3 +115,94 @@ def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> N
     named = slideloop("project", "restore", project.folder, "--image", "nowhere.svs")
     assert named.code == 2
     assert "no images called nowhere.svs" in named.err
+
+
+# A study that goes through a project ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def journal(
+    tmp_path_factory: pytest.TempPathFactory, small_slides: Path, small_workspace: Path
+) -> Path:
+    """A study of one round on `small.tif`."""
+    out = tmp_path_factory.mktemp("played")
+    outcome = slideloop(
+        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
+        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
+        "--seeds", 1, "--workspace", small_workspace, "--out", out, *QUICK,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return out / "study-random-0.ndjson"
+
+
+@pytest.fixture
+def through(
+    tmp_path: Path, small_slides: Path, small_workspace: Path, journal: Path
+) -> Callable[..., Outcome]:
+    """Go through a project of slides, and of images that are none, without importing."""
+    fluorescence = entry(3, "stained.tif", (small_slides / "small.tif").as_uri())
+    project = write_project(
+        tmp_path / "project",
+        entry(1, "small.tif", (small_slides / "small.tif").as_uri(), metadata={"set": "one"}),
+        entry(2, "other.tif", (small_slides / "other.tif").as_uri()),
+        fluorescence,
+        entry(4, "slide - label", (small_slides / "small.tif").as_uri()),
+        entry(5, "gone.tif"),
+    )
+    summary = project.images[2].folder / SUMMARY
+    summary.write_text('{"imageType": "FLUORESCENCE"}', "utf-8")
+
+    def run(*arguments: Any) -> Outcome:
+        return slideloop(
+            "project", "run", project.folder, "--study", journal, "--dry-run",
+            "--workspace", small_workspace, *QUICK, *arguments,
+        )  # fmt: skip
+
+    return run
+
+
+def test_what_is_no_slide_is_skipped_with_the_reason(through: Callable[..., Outcome]) -> None:
+    outcome = through("--json")
+    assert outcome.code == 0, outcome.err
+    rows = {row["image"]: row for row in json.loads(outcome.out)}
+    assert rows["small.tif"]["n_grid"] == rows["other.tif"]["n_grid"] == 160
+    assert rows["small.tif"]["at_most_s"] > 0
+    assert "FLUORESCENCE" in rows["stained.tif"]["skipped"]
+    assert "label" in rows["slide - label"]["skipped"]
+    assert "is not at" in rows["gone.tif"]["skipped"]
+    assert "h at most" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("--only", "o*.tif"), {"other.tif"}),
+        (("--metadata", "set=one"), {"small.tif"}),
+        (("--list", "{list}"), {"small.tif", "other.tif"}),
+    ],
+)
+def test_some_images_are_chosen(
+    through: Callable[..., Outcome], tmp_path: Path, arguments: tuple[str, ...], names: set[str]
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("small.tif\n\n2\n", "utf-8")
+    outcome = through("--json", *(each.format(list=listed) for each in arguments))
+    assert {row["image"] for row in json.loads(outcome.out)} == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--only", "nothing*"), "No image of the project is meant."),
+        (("--metadata", "set"), "'set' is not KEY=VALUE."),
+        (("--list", "{list}"), "The project has no images nowhere.tif."),
+    ],
+)
+def test_a_choice_of_nothing_is_said(
+    through: Callable[..., Outcome], tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("nowhere.tif\n", "utf-8")
+    outcome = through(*(each.format(list=listed) for each in arguments))
+    assert outcome.code == 2
+    assert words in outcome.err

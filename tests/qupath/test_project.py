@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.command_line import Outcome, slideloop
+from tests.command_line import QUICK, Outcome, slideloop
 from tests.qupath.installed import QuPath
 
 from slideloop.masks.cells import CellMask
@@ -84,16 +84,18 @@ class Place:
 def made(qupath: QuPath, small_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A project of images in all states, to be copied."""
     home = tmp_path_factory.mktemp("made")
-    for name in ("one.tif", "two.tif", "gone.tif", "other stem.tif"):
+    for name in ("one.tif", "two.tif", "gone.tif", "other stem.tif", "left.tif"):
         shutil.copyfile(small_slides / "small.tif", home / name)
-    with (home / "two.tif").open("ab") as file:
-        file.write(b"\0")  # another content, the same picture
+    for name in ("two.tif", "left.tif"):
+        with (home / name).open("ab") as file:
+            file.write(b"\0")  # another content, the same picture
     images = [
         {"file": str(home / "one.tif"), "name": "one.tif", "n": N_CELLS},
         {"file": str(home / "two.tif"), "name": "twin", "n": 0},
         {"file": str(home / "other stem.tif"), "name": "twin"},
         {"file": str(small_slides / "small.tif"), "name": "small.tif"},
         {"file": str(home / "gone.tif"), "name": "gone.tif", "n": 2},
+        {"file": str(home / "left.tif"), "name": "left.tif", "n": 0, "patches": 3},
         {"file": str(home / "two.tif"), "name": "turned.tif", "rotated": True},
     ]
     (home / "project").mkdir()
@@ -310,6 +312,48 @@ def test_a_project_of_a_newer_qupath_is_left_alone(place: Place) -> None:
     outcome = place.import_("--geojson", place.home / "masks")
     assert outcome.code == 2
     assert "0.99.0" in outcome.err
+
+
+def test_left_over_patches_are_removed_and_nothing_else(place: Place) -> None:
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    before, untouched = place.objects("left.tif"), data.read_bytes()
+    assert len(before) == 4
+    outcome = place("clean", "--force", "--json")
+    assert outcome.code == 3
+    rows = {row["image"]: row for row in json.loads(outcome.out)["rows"]}
+    assert rows["left.tif"]["n_removed"] == 3
+    assert rows["gone.tif"]["code"] == "image_missing"
+    assert place.objects("left.tif") == [each for each in before if each.get("name")]
+    assert data.read_bytes() == untouched
+    again = json.loads(place("clean", "--force", "--json").out)["rows"]
+    assert {row.get("n_removed", 0) for row in again} == {0}
+
+
+def test_a_study_goes_through_the_project_and_goes_on_where_it_was(
+    place: Place, small_slides: Path, small_workspace: Path
+) -> None:
+    played = slideloop(
+        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
+        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
+        "--seeds", 1, "--workspace", small_workspace, "--out", place.home / "played", *QUICK,
+    )  # fmt: skip
+    assert played.code == 0, played.err
+    journal = place.home / "played" / "study-random-0.ndjson"
+    command = ("--force", "--study", journal, "--workspace", small_workspace, "--json", *QUICK)
+    first = place("run", *command, "--only", "small.tif")
+    assert first.code == 0, first.err
+    before = place.objects("small.tif")
+    assert before
+    rows = {row["entry"]: row for row in json.loads(place("run", *command).out)}
+    names = {name: rows[id_] for name, id_ in place.ids.items()}
+    assert "objects of this study already" in names["small.tif"]["skipped"]
+    assert "altered" in names["turned.tif"]["skipped"]
+    assert "is not at" in names["gone.tif"]["skipped"]
+    assert names["one.tif"]["n_added"] == len(before)
+    assert place.objects("small.tif") == before
+    ours = [each for each in place.objects("one.tif") if each["type"] == "PathDetectionObject"]
+    # The same picture as the study's own slide, to which the given labels belong too.
+    assert len([each for each in ours if each["class"] == "Tumor"]) == names["one.tif"]["n_added"]
 
 
 @pytest.mark.timeout(900)

@@ -101,6 +101,7 @@ def test_an_image_that_cannot_be_used_is_refused_and_nothing_is_sent(
     before = indexed_site.served.api("GET", "/slides")
     window.open(name)
     window(DRAW)
+    window("gui.stage.with { it.toFront(); it.requestFocus() }; 1")
     window.press("QuPath - ", "shift+q")
     window.reads(QUERY, REFUSED[name])
     window.press(QUERY, "Return")

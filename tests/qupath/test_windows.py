@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
+
+from slideloop.errors import ProjectOpenError
+from slideloop.qupath.guard import HEARTBEAT, require_unopened
+from slideloop.qupath.project_file import read_project
 
 TUMOUR, OTHER = CLASSES
 K = 3
@@ -279,6 +284,21 @@ def test_classes_given_by_qupaths_list_are_sent_as_labels(
     window.do("app.run('send_labels'); 1")
     window.wait(f"{VIEW}.saved.values().count('saved') == 2")
     assert [label for _, label in site.served.api.labels(study)] == [OTHER] * 2
+
+
+def test_an_open_project_says_so_and_one_that_was_left_does_not(window: Opened) -> None:
+    folder = Path(window.do("gui.project.path.parent.toString()"))
+    (beat,) = folder.glob(f"{HEARTBEAT}*.json")
+    project = read_project(folder)
+    pid = json.loads(beat.read_bytes())["pid"]
+    assert Path(f"/proc/{pid}/cwd").samefile(folder.parent)
+    with pytest.raises(ProjectOpenError):
+        require_unopened(project)
+    window.do("app.stage.properties['kept'] = gui.project; gui.project = null; 1")
+    window.wait(f"!new File('{beat}').exists()")
+    require_unopened(project)
+    window.do("gui.project = app.stage.properties['kept']; 1")
+    window.wait(f"new File('{beat}').exists()")
 
 
 def test_derived_classes_come_back_as_they_went(window: Opened, site: Site) -> None:

@@ -43,6 +43,7 @@ final class App {
     private final Set<String> askedFor = new HashSet<>()
     private final ChangeListener<ImageData<BufferedImage>> imageEar
     private final SaveWatch saveWatch
+    private final Heartbeat heartbeat
     private boolean isDisposed
 
     /** A server, what is on its way to it, and the review of its studies. */
@@ -68,6 +69,7 @@ final class App {
         temporary = new Temporary(gui, images)
         prediction = new PredictionView(this)
         imageEar = { observed, ImageData<BufferedImage> old, ImageData<BufferedImage> now -> imageChanged(old) } as ChangeListener<ImageData<BufferedImage>>
+        heartbeat = new Heartbeat(gui)
         saveWatch = new SaveWatch(gui, {
             keepBounds()
             temporary.suspend()
@@ -193,6 +195,7 @@ final class App {
         isDisposed = true
         gui.imageDataProperty().removeListener(imageEar)
         saveWatch.stop()
+        heartbeat.stop()
         temporary.dispose()
         prediction.hide()
         Outbox old = leave()
@@ -205,6 +208,7 @@ final class App {
     private void start() {
         gui.imageDataProperty().addListener(imageEar)
         saveWatch.start()
+        heartbeat.start()
         images.imagesChanged()
         temporary.sync()
         connect { }

@@ -13,8 +13,6 @@ from slideloop.cli.main import IN_PART
 from slideloop.errors import SlideloopError
 
 if TYPE_CHECKING:
-    from slideloop.cli.studies import OpenStudy
-    from slideloop.features.sources import SlidePatches
     from slideloop.features.workspace import IndexedSlide
     from slideloop.settings import Settings
     from slideloop.studies.loop import Loop
@@ -54,7 +52,7 @@ def command(
 
     The slides are cut, normalised and embedded as the study's were; give the same --weights.
     """
-    from slideloop.cli.studies import open_study
+    from slideloop.cli.studies import find_slide, open_study
     from slideloop.cli.study_names import find_study
     from slideloop.evaluation import outputs
     from slideloop.studies.replay import restore
@@ -72,7 +70,7 @@ def command(
     failures = 0
     for source in further:
         try:
-            number, slide = _find(opened, loop, own, source)
+            number, slide = find_slide(opened, loop, own, source)
             rows.append(_write(loop, slide, number, form, kind, out))
         except SlideloopError as err:
             if len(further) == 1:
@@ -88,18 +86,6 @@ def command(
     if failures:
         say(f"{len(rows)} of {len(further)} slides were predicted.")
         raise click.exceptions.Exit(IN_PART)
-
-
-def _find(
-    opened: OpenStudy, loop: Loop, own: list[IndexedSlide], source: SlidePatches
-) -> tuple[int, IndexedSlide]:
-    """Return the slide's number in the study; one that is not the study's own is added to it."""
-    for number, slide in enumerate(own):
-        if slide.source.identity == source.identity:
-            return number, slide
-    slide = opened.slide(source)
-    loop.ground.add_slide(slide.store, slide)
-    return len(loop.ground.slides) - 1, slide
 
 
 def _write(

@@ -10,6 +10,7 @@ import click
 
 from slideloop.cli.common import common_options, json_option, print_json, say
 from slideloop.cli.main import IN_PART
+from slideloop.cli.project_run import command as run
 from slideloop.errors import InvalidInputError, SlideloopError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def command() -> None:
     """
 
 
+command.add_command(run)
+
+
 @command.command("check")
 @_PROJECT
 @json_option
@@ -40,17 +44,21 @@ def check(project: Path, as_json: bool) -> None:
     Exit 3 if there is one into which none can go.
     """
     from slideloop.qupath.checking import check_images
+    from slideloop.qupath.guard import opened_by
     from slideloop.qupath.project_file import read_project
 
     found = read_project(project)
     rows = check_images(found)
+    opened = opened_by(found)
     n_wrong = sum("problem" in row for row in rows)
     if as_json:
-        print_json({"project": str(found.file), "version": found.version,
+        print_json({"project": str(found.file), "version": found.version, "opened_by": opened,
                     "classes": found.classes, "images": rows})  # fmt: skip
     else:
         click.echo(f"{found.file}, of QuPath {found.version or '?'}: {len(rows):,} images; "
                    f"classes {', '.join(found.classes) or 'none'}.")  # fmt: skip
+        if opened:
+            click.echo(f"It is open in QuPath ({opened}).")
         for row in rows:
             objects = (
                 "not opened yet" if row["n_objects"] is None else f"{row['n_objects']:,} objects"
@@ -173,7 +181,7 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
     """
     from slideloop.qupath.backups import changes
     from slideloop.qupath.backups import restore as put_back
-    from slideloop.qupath.guard import hold_project
+    from slideloop.qupath.guard import hold_project, require_unopened
     from slideloop.qupath.importing import image_named
     from slideloop.qupath.project_file import read_project
 
@@ -190,6 +198,7 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
         )
     rows: list[dict[str, Any]] = []
     with hold_project(found):
+        require_unopened(found)
         for each in images:
             row: dict[str, Any] = {"entry": each.id, "image": each.name}
             try:
@@ -204,6 +213,37 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
         print_json(rows)
     if any("problem" in row for row in rows):
         raise click.exceptions.Exit(IN_PART)
+
+
+@command.command("clean")
+@_PROJECT
+@click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+@json_option
+def clean(project: Path, force: bool, as_json: bool) -> None:
+    """Remove patches of a review that were saved with the images of PROJECT.
+
+    They show an open round in QuPath, and are taken away when the round is over; a crash may leave
+    some in a file. Exit 3 if an image could not be looked at.
+    """
+    from slideloop.qupath.cleaning import clean_images
+    from slideloop.qupath.project_file import read_project
+
+    def told(row: dict[str, Any]) -> None:
+        if not as_json and (row.get("n_removed") or "problem" in row):
+            click.echo(f"{row['image']}: {row.get('problem') or _removed(row['n_removed'])}")
+
+    rows, folder = clean_images(read_project(project), force, told)
+    if as_json:
+        print_json({"rows": rows, "folder": None if folder is None else str(folder)})
+    else:
+        n = sum(row.get("n_removed", 0) for row in rows)
+        click.echo(f"{_removed(n)} in {len(rows)} images with data.")
+    if any("problem" in row for row in rows):
+        raise click.exceptions.Exit(IN_PART)
+
+
+def _removed(n: int) -> str:
+    return f"{n:,} temporary patch{'' if n == 1 else 'es'} removed"
 
 
 def _line(row: dict[str, Any]) -> str:

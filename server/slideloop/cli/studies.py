@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slideloop.learning.engine import Engine
     from slideloop.settings import Settings
     from slideloop.studies.journal import Journal
+    from slideloop.studies.loop import Loop
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,18 @@ def open_study(found: FoundStudy, settings: Settings) -> OpenStudy:
         sources=sources,
         kind="full" if created["settings"]["engine"] == "faithful" else "pooled",
     )
+
+
+def find_slide(
+    opened: OpenStudy, loop: Loop, own: list[IndexedSlide], source: SlidePatches
+) -> tuple[int, IndexedSlide]:
+    """Return the slide's number in the study; one that is not the study's own is added to it."""
+    for number, slide in enumerate(own):
+        if slide.source.identity == source.identity:
+            return number, slide
+    slide = opened.slide(source)
+    loop.ground.add_slide(slide.store, slide)
+    return len(loop.ground.slides) - 1, slide
 
 
 def _options(record: dict[str, Any], assume_mpp: float | None) -> PatchOptions:

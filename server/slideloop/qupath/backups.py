@@ -34,6 +34,7 @@ class Change:
     folder : Path
         Of the import or restore.
     is_import : bool
+        Whether it is not a restore.
     image : str
         Entry id.
     before, after : str or None
@@ -53,8 +54,7 @@ class Backup:
     Parameters
     ----------
     project : ProjectFile
-    kind : str
-        "import" or "restore".
+    kind : {"import", "clean", "restore"}
 
     Raises
     ------
@@ -94,7 +94,7 @@ class Backup:
         after = None if new is None else digest(new / DATA)
         self._changes[image.id] = {"before": digest(image.data), "after": after}
         # Noted before it is done: what is noted and not done is told apart by the digests.
-        self.note()
+        self._note()
         for name in (DATA, SUMMARY):
             if new is None:
                 (image.folder / name).unlink(missing_ok=True)
@@ -111,12 +111,13 @@ class Backup:
                 return
             copy(old, self.folder / CLASSES)
         old.parent.mkdir(exist_ok=True)
-        new.replace(old)
+        with whole_file(old) as path:
+            path.write_bytes(new.read_bytes())
 
-    def note(self, **more: Any) -> None:
-        """Write down what was changed, and more beside it."""
+    def _note(self) -> None:
+        """Write down what was changed."""
         with whole_file(self.folder / _NOTES) as path:
-            path.write_text(json.dumps({"changes": self._changes, **more}, indent=1), "utf-8")
+            path.write_text(json.dumps({"changes": self._changes}, indent=1), "utf-8")
 
 
 def changes(project: ProjectFile) -> list[Change]:
@@ -127,7 +128,7 @@ def changes(project: ProjectFile) -> list[Change]:
         try:
             noted: dict[str, Any] = json.loads(notes.read_bytes())["changes"]
             found += [
-                Change(notes.parent, kind == "import", image, each["before"], each["after"])
+                Change(notes.parent, kind != "restore", image, each["before"], each["after"])
                 for image, each in noted.items()
             ]
         except (OSError, ValueError, TypeError, KeyError):

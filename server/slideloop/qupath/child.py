@@ -56,7 +56,7 @@ def run_child(
     ----------
     qupath : QuPath
     job : dict
-        As `paquo_child` takes it: `project`, `is_writing`, `classes`, `tasks`.
+        As `paquo_child` takes it: `project`, `classes`, `tasks`.
     told : callable
         Gets each answer as soon as it is there.
 

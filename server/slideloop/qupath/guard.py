@@ -5,9 +5,11 @@ Owns our lock, and the signs by which an open QuPath can be told.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +21,12 @@ from slideloop.qupath.project_file import ProjectFile
 
 RECENT_S = 300.0
 """A project saved within so many seconds may still be open."""
+
+HEARTBEAT = ".slideloop-open-"
+"""Begins the name of the file that a QuPath with our scripts keeps beside its open project."""
+
+_STALE_S = 120.0
+"""It is written every half minute; an older one is that of a QuPath that was killed."""
 
 _LOCK = "lock"
 
@@ -49,6 +57,36 @@ def hold_project(project: ProjectFile) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def require_unopened(project: ProjectFile) -> None:
+    """Refuse a project that a QuPath with our scripts says it has open.
+
+    Raises
+    ------
+    ProjectOpenError
+    """
+    opened = opened_by(project)
+    if opened is not None:
+        raise ProjectOpenError(
+            f"The project is open in QuPath ({opened}), which would overwrite what is imported.",
+            hint="Close it there. If that QuPath has crashed, try again in two minutes.",
+        )
+
+
+def opened_by(project: ProjectFile) -> str | None:
+    """Return who has a project open, in words, as far as that can be told; None for nobody."""
+    for file in sorted(project.folder.glob(f"{HEARTBEAT}*.json")):
+        try:
+            if time.time() - file.stat().st_mtime > _STALE_S:
+                continue
+            said: Any = json.loads(file.read_bytes())
+            return " on ".join(str(said[key]) for key in ("user", "host") if said.get(key))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, AttributeError):
+            return "somebody"
+    return None
 
 
 def require_closed(project: ProjectFile) -> None:

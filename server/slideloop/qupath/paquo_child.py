@@ -48,15 +48,14 @@ def main() -> None:
 
         from paquo.projects import QuPathProject
 
-        project = QuPathProject(job["project"], mode="r+" if job["is_writing"] else "r")
+        project = QuPathProject(job["project"], mode="r+")
         tell(qupath=str(project.version))
         _load_openslide()
-        if job["is_writing"]:
-            _add_classes(project, job["classes"])
+        _add_classes(project, job["classes"])
         entries = {entry.entry_id: entry for entry in project.images}
         for task in job["tasks"]:
             try:
-                done = _import(entries[task["entry"]], task)
+                done = _ACTIONS[task["action"]](entries[task["entry"]], task)
                 tell(entry=task["entry"], **done)
             except RefusedError as err:
                 tell(entry=task["entry"], code=err.code, problem=str(err))
@@ -133,6 +132,7 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
         raise RefusedError("not_saved", "What QuPath saved is not what was asked for.")
     ours = [each for each in after if str(each.getID()) not in staying]
     return {
+        "is_changed": True,
         "n_before": len(before),
         "n_after": len(after),
         "n_added": len(made),
@@ -143,6 +143,27 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
         "n_by_class": Counter(str(each.getPathClass()) for each in ours),
         "area_px0": sum(float(each.getROI().getArea()) for each in ours),
     }
+
+
+def _clean(entry: Any, _task: dict[str, Any]) -> dict[str, Any]:
+    """Take away the temporary annotations of a round that was over long ago."""
+    if not entry.is_readable():
+        raise RefusedError("image_missing", f"The image's file is not at {entry.uri}.")
+    stored = _stored(entry)
+    before, n_before = Counter(map(_key, _objects(stored))), stored.nObjects()
+    hierarchy = entry.hierarchy.java_object
+    left = [each for each in hierarchy.getAllObjects(False) if _is_temporary(each)]
+    if left:
+        _exchange(hierarchy, left, [])
+        entry.save()
+    after = _stored(entry)
+    if Counter(map(_key, _objects(after))) != before or after.nObjects() != n_before - len(left):
+        raise RefusedError("not_saved", "What QuPath saved is not what was asked for.")
+    n_after = int(after.nObjects())
+    return {"is_changed": bool(left), "n_removed": len(left), "n_after": n_after}
+
+
+_ACTIONS = {"import": _import, "clean": _clean}
 
 
 def _stored(entry: Any) -> Any:
@@ -162,9 +183,12 @@ def _stored(entry: Any) -> Any:
 def _objects(hierarchy: Any) -> Iterator[Any]:
     """Yield all objects but the temporary ones of an open round."""
     for each in hierarchy.getAllObjects(False):
-        if each.isAnnotation() and each.getMetadata().containsKey(TEMPORARY):
-            continue
-        yield each
+        if not _is_temporary(each):
+            yield each
+
+
+def _is_temporary(each: Any) -> bool:
+    return bool(each.isAnnotation() and each.getMetadata().containsKey(TEMPORARY))
 
 
 def _key(each: Any) -> tuple[str, str, str]:

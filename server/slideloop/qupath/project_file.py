@@ -89,16 +89,27 @@ class ProjectImage:
         except FileNotFoundError:
             return False
 
+    def image_type(self) -> str | None:
+        """Return what QuPath noted that it shows, such as "BRIGHTFIELD_H_E"; None if nothing."""
+        kind = self._noted().get("imageType")
+        return kind if isinstance(kind, str) else None
+
     def n_objects(self) -> int | None:
         """Return how many objects QuPath noted when it saved the image; None if it did not say."""
         try:
-            noted: Any = json.loads((self.folder / SUMMARY).read_bytes())
-            n = noted["hierarchy"]["nObjects"]
+            counted: Any = self._noted()["hierarchy"]
             # QuPath counts the root, where it has noted the types.
-            n_roots = noted["hierarchy"].get("objectTypeCounts", {}).get("Root objects", 0)
-            return int(n) - int(n_roots)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            n_roots = counted.get("objectTypeCounts", {}).get("Root objects", 0)
+            return int(counted["nObjects"]) - int(n_roots)
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def _noted(self) -> dict[str, Any]:
+        try:
+            noted: Any = json.loads((self.folder / SUMMARY).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return cast(dict[str, Any], noted) if isinstance(noted, dict) else {}
 
 
 @dataclass(frozen=True)

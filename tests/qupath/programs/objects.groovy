@@ -13,7 +13,7 @@ def found = project.imageList.collectEntries { entry ->
     }
     [(entry.ID): entry.readHierarchy().getAllObjects(false).collect {
         [id: it.ID.toString(), name: it.name, class: it.pathClass?.toString(), type: it.getClass().simpleName, locked: it.isLocked(),
-         shape: it.ROI.geometry.toText(), measurements: it.measurementList.names.collectEntries { name -> [(name): it.measurementList.get(name)] }]
+         shape: it.ROI.geometry.toText(), measurements: it.measurements.collectEntries { name, value -> [(name): value as double] }]
     }]
 }
 def classes = project.pathClasses.findAll { it?.name != null }.collect { [it.toString(), it.color] }

@@ -41,7 +41,13 @@ settings.images.eachWithIndex { given, i ->
     }
     def drawn = PathObjects.createAnnotationObject(ROIs.createRectangleROI(20, 30, 200, 100, plane), PathClass.fromString('Région*'))
     drawn.name = 'Größe 检查'
-    imageData.hierarchy.addObjects(cells + [drawn])
+    // As the review leaves them when QuPath is killed after a save.
+    def temporary = (0..<((given.patches ?: 0) as int)).collect {
+        def patch = PathObjects.createAnnotationObject(ROIs.createRectangleROI(96 * it, 0, 96, 96, plane))
+        patch.metadata['slideloop.patch'] = "p${it}".toString()
+        patch
+    }
+    imageData.hierarchy.addObjects(cells + [drawn] + temporary)
     entry.saveImageData(imageData)
 }
 project.setPathClasses(['Tumor', 'Région*'].collect { PathClass.fromString(it) })

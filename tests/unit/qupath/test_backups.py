@@ -12,7 +12,15 @@ from tests.unit.qupath.projects import WHOLE, entry, write_project
 from slideloop.errors import ProjectError, ProjectOpenError
 from slideloop.qupath.backups import Backup, changes, prune, restore
 from slideloop.qupath.checking import check_images
-from slideloop.qupath.guard import RECENT_S, hold_project, require_closed, require_older
+from slideloop.qupath.guard import (
+    HEARTBEAT,
+    RECENT_S,
+    hold_project,
+    opened_by,
+    require_closed,
+    require_older,
+    require_unopened,
+)
 from slideloop.qupath.installation import QuPath
 from slideloop.qupath.project_file import DATA, ProjectFile
 
@@ -117,6 +125,20 @@ def test_our_own_last_write_does_not_count(project: ProjectFile) -> None:
     project.images[0].data.write_bytes(b"by hand")
     with pytest.raises(ProjectOpenError):
         require_closed(project)
+
+
+def test_a_project_that_qupath_says_it_has_open_is_refused(project: ProjectFile) -> None:
+    require_unopened(project)
+    beat = project.folder / f"{HEARTBEAT}1.json"
+    beat.write_text('{"user": "größe", "host": "lab", "pid": 1}', "utf-8")
+    assert opened_by(project) == "größe on lab"
+    with pytest.raises(ProjectOpenError, match="größe on lab"):
+        require_unopened(project)
+    beat.write_text("{", "utf-8")
+    assert opened_by(project) == "somebody"
+    long_ago = time.time() - 200
+    os.utime(beat, (long_ago, long_ago))
+    require_unopened(project)
 
 
 def test_two_imports_at_a_time_are_refused(project: ProjectFile) -> None:

@@ -25,6 +25,7 @@ class QuPathGUI {
     ObservableList<QuPathViewer> getAllViewers() { throw new UnsupportedOperationException() }
     ImageData<BufferedImage> getImageData() { throw new UnsupportedOperationException() }
     ReadOnlyObjectProperty<ImageData<BufferedImage>> imageDataProperty() { throw new UnsupportedOperationException() }
+    ReadOnlyObjectProperty<Project<BufferedImage>> projectProperty() { throw new UnsupportedOperationException() }
     Project<BufferedImage> getProject() { throw new UnsupportedOperationException() }
     ObservableList<PathClass> getAvailablePathClasses() { throw new UnsupportedOperationException() }
     MenuBar getMenuBar() { throw new UnsupportedOperationException() }

@@ -1,0 +1,258 @@
+"""`slideloop project run`: the images of a project indexed, predicted and imported."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from slideloop.cli.common import common_options, json_option, print_json, say
+from slideloop.cli.main import IN_PART
+from slideloop.errors import InvalidInputError, SlideloopError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slideloop.cli.studies import OpenStudy
+    from slideloop.qupath.importing import ImportOptions
+    from slideloop.qupath.matching import Match
+    from slideloop.qupath.project_file import ProjectFile, ProjectImage
+    from slideloop.settings import Settings
+    from slideloop.studies.loop import Loop
+
+_AT_ONCE = 16
+"""Images that are predicted before they are imported: QuPath's start is paid once for them."""
+
+_N_TIMED = 4
+
+Row = dict[str, Any]
+
+
+@click.command("run")
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--study", required=True, metavar="STUDY", help="Whose classifier predicts.")
+@click.option("--only", metavar="GLOB", help="Images whose name is like that, such as '*.svs'.")
+@click.option(
+    "--metadata",
+    "metadata",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Images with that in QuPath's metadata; repeatable.",
+)
+@click.option(
+    "--list",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Images named in a file, by name or id, one per line.",
+)
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["detections", "annotations", "tiles"]),
+    default="detections",
+    show_default=True,
+)
+@click.option("--replace", is_flag=True, help="Remove what an earlier import made.")
+@click.option("--dry-run", is_flag=True, help="Say which images, and how long it will take.")
+@click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+@common_options
+@json_option
+def command(
+    settings: Settings, project: Path, study: str, only: str | None, metadata: tuple[str, ...],
+    listed: Path | None, kind: Literal["detections", "annotations", "tiles"], replace: bool,
+    dry_run: bool, force: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Index the images of PROJECT, predict them by a study, and import the masks.
+
+    Features are kept: the same command goes on where it was interrupted. An image that has objects
+    of the study already is left as it is without --replace. Images that are no brightfield slides
+    are skipped, with the reason. Exit 3 if an image failed; the others are done.
+    """
+    from slideloop.qupath.importing import ImportOptions
+    from slideloop.qupath.project_file import read_project
+
+    found = read_project(project)
+    images = _chosen(found, only, metadata, listed)
+
+    def told(row: Row) -> None:
+        if not as_json:
+            click.echo(_line(row))
+
+    rows: list[Row] = []
+    todo: list[ProjectImage] = []
+    for image in images:
+        reason = _skipped(image)
+        if reason is None:
+            todo.append(image)
+        else:
+            rows.append({"entry": image.id, "image": image.name, "skipped": reason})
+            told(rows[-1])
+    if todo:
+        options = ImportOptions(kind, replace, force=force)
+        work = _Run(found, study, settings, options, told)
+        rows += work.look(todo) if dry_run else work.do(todo)
+    if as_json:
+        print_json(rows)
+    n_failed = sum("problem" in row for row in rows)
+    if n_failed:
+        say(f"{len(rows) - n_failed} of {len(rows)} images were done or skipped.")
+        raise click.exceptions.Exit(IN_PART)
+
+
+class _Run:
+    """A study that goes through a project."""
+
+    def __init__(
+        self, project: ProjectFile, study: str, settings: Settings, options: ImportOptions,
+        told: Callable[[Row], None],
+    ) -> None:  # fmt: skip
+        from slideloop.cli.studies import open_study
+        from slideloop.cli.study_names import find_study
+        from slideloop.studies.replay import restore
+
+        self._project, self._options, self._told = project, options, told
+        self._assume_mpp = settings.assume_mpp
+        self._opened: OpenStudy = open_study(find_study(study, settings.workspace), settings)
+        self._own = [self._opened.slide(source) for source in self._opened.sources]
+        database = self._opened.database(self._own)
+        self._loop: Loop = restore(self._opened.journal, database, self._opened.engine, self._own)
+
+    def look(self, images: Sequence[ProjectImage]) -> list[Row]:
+        """Return what would be done, and how long indexing takes at most."""
+        speed = self._patches_per_s()
+        rows: list[Row] = []
+        for image in images:
+            row: Row = {"entry": image.id, "image": image.name}
+            try:
+                [source] = self._opened.open_further([_file(image)], self._assume_mpp)
+                row["n_grid"] = source.grid.n_cells
+                row["at_most_s"] = round(source.grid.n_cells / speed, 1)
+            except SlideloopError as err:
+                row |= {"code": err.code, "problem": str(err)}
+            rows.append(row)
+            self._told(row)
+        hours = sum(row.get("at_most_s", 0) for row in rows) / 3600
+        say(f"{len(rows)} images take {hours:.1f} h at most, at {speed:.0f} patches/s.")
+        return rows
+
+    def do(self, images: Sequence[ProjectImage]) -> list[Row]:
+        """Index, predict and import images; return a row for each."""
+        from slideloop.qupath.importing import import_masks
+
+        rows: list[Row] = []
+        for start in range(0, len(images), _AT_ONCE):
+            matches: list[Match] = []
+            for image in images[start : start + _AT_ONCE]:
+                try:
+                    matches.append(self._match(image))
+                except SlideloopError as err:
+                    row = {"entry": image.id, "image": image.name}
+                    rows.append({**row, "code": err.code, "problem": str(err)})
+                    self._told(rows[-1])
+            study = self._loop.study.id
+            done, _ = import_masks(
+                self._project, matches, study, self._options, lambda row: self._told(_as_run(row))
+            )
+            rows += map(_as_run, done)
+        return rows
+
+    def _match(self, image: ProjectImage) -> Match:
+        from slideloop.cli.studies import find_slide
+        from slideloop.evaluation.simulate import mask_of
+        from slideloop.masks.geojson import mask_features
+        from slideloop.qupath.matching import Mask, Match
+
+        [source] = self._opened.open_further([_file(image)], self._assume_mpp)
+        number, slide = find_slide(self._opened, self._loop, self._own, source)
+        mask = mask_of(self._loop, slide, number)
+        study = self._loop.study
+        features = mask_features(mask, study.id, [study.settings.positive], self._options.kind)
+        found = Mask(image.name, features["features"], image.name, entry=image.id)
+        return Match(found, image, "entry id")
+
+    def _patches_per_s(self) -> float:
+        import numpy as np
+
+        encoder = self._opened.encoder
+        side = self._opened.sources[0].grid.patch_px
+        patches = np.random.default_rng(0).integers(
+            0, 256, (encoder.batch, side, side, 3), np.uint8
+        )
+        encoder.features(patches, self._opened.normalisation)
+        start = time.perf_counter()
+        for _ in range(_N_TIMED):
+            encoder.features(patches, self._opened.normalisation)
+        return _N_TIMED * encoder.batch / (time.perf_counter() - start)
+
+
+def _file(image: ProjectImage) -> Path:
+    assert image.path is not None
+    return image.path
+
+
+def _chosen(
+    project: ProjectFile, only: str | None, metadata: Sequence[str], listed: Path | None
+) -> list[ProjectImage]:
+    """Return the images that all options name."""
+    images = list(project.images)
+    if only is not None:
+        images = [each for each in images if fnmatch.fnmatch(each.name, only)]
+    for pair in metadata:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInputError(f"{pair!r} is not KEY=VALUE.", hint="Such as --metadata set=1.")
+        images = [each for each in images if each.metadata.get(key) == value]
+    if listed is not None:
+        wanted = {line.strip() for line in listed.read_text("utf-8-sig").splitlines()} - {""}
+        unknown = wanted - {name for each in project.images for name in (each.name, each.id)}
+        if unknown:
+            raise InvalidInputError(
+                f"The project has no images {', '.join(sorted(unknown))}.",
+                hint="`slideloop project check` lists them.",
+            )
+        images = [each for each in images if {each.name, each.id} & wanted]
+    if not images:
+        raise InvalidInputError(
+            "No image of the project is meant.", hint="`slideloop project check` lists them."
+        )
+    return images
+
+
+def _skipped(image: ProjectImage) -> str | None:
+    """Return why an image is none of those that are gone through; None if it is one."""
+    from slideloop.qupath.importing import refusal
+
+    kind = image.image_type()
+    if kind not in (None, "UNSET", "BRIGHTFIELD_H_E"):
+        return f"QuPath says that it is {kind}, not H&E"
+    if image.is_rgb is False:
+        return "it is not 8-bit RGB"
+    if image.name.lower().endswith((" label", " label image", " macro", " macro image")):
+        return "it is the label or the overview of a slide"
+    problem = refusal(image)
+    return None if problem is None else problem[1]
+
+
+def _as_run(row: Row) -> Row:
+    """Return the row of an import as one of a run: what is there already is no failure."""
+    if row.get("code") != "already_imported":
+        return row
+    kept = {key: value for key, value in row.items() if key not in ("code", "problem")}
+    return {**kept, "skipped": "it has objects of this study already; --replace replaces them"}
+
+
+def _line(row: Row) -> str:
+    if "problem" in row:
+        return f"{row['image']}: failed. {row['problem']}"
+    if "skipped" in row:
+        return f"{row['image']}: skipped, since {row['skipped']}."
+    if "n_grid" in row:
+        return f"{row['image']}: {row['n_grid']:,} patches at most, {row['at_most_s']:.0f} s"
+    return (
+        f"{row['image']}: {row['n_added']:,} {row['kind']} added, {row['n_removed']:,} removed; "
+        f"{row['n_after']:,} objects now"
+    )

@@ -1,0 +1,213 @@
+"""Writing into a QuPath project by paquo: on a copy, read back, then file by file.
+
+The work is done on a copy of the images' data within the project's folder. An image's own file is
+replaced, by one rename, only when QuPath has read back from the copy what was meant: a crash at any
+moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slideloop.errors import OutputError, ProjectOpenError, SlideloopError
+from slideloop.qupath import child
+from slideloop.qupath.backups import Backup, digest, prune
+from slideloop.qupath.guard import hold_project, require_closed, require_older, require_unopened
+from slideloop.qupath.project_file import CLASSES, DATA, SUMMARY, ProjectFile, ProjectImage
+
+_SPARE_BYTES = 64 * 2**20
+_WORK = "work-"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is to be done to one image.
+
+    Attributes
+    ----------
+    image : ProjectImage
+    row : dict
+        What is known of it; what became of it is put in, with `problem` where nothing was done.
+    task : dict
+        As `paquo_child` takes it.
+    features : list of dict
+        GeoJSON features that the task is about.
+    """
+
+    image: ProjectImage
+    row: Row
+    task: dict[str, Any]
+    features: list[dict[str, Any]]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its outcome is known."""
+        return "n_after" in self.row or "problem" in self.row
+
+    def settle(self, answer: dict[str, Any], told: Callable[[Row], None]) -> None:
+        """Put in what became of it, and tell it."""
+        self.row.update(answer)
+        told(self.row)
+
+
+def write(
+    project: ProjectFile,
+    kind: str,
+    pieces: Sequence[Piece],
+    classes: list[dict[str, Any]],
+    *,
+    force: bool,
+    n_kept: int,
+    told: Callable[[Row], None],
+) -> Path:
+    """Write into images of a closed project.
+
+    Parameters
+    ----------
+    project : ProjectFile
+    kind : {"import", "clean"}
+        What the folder with the copies is called.
+    pieces : sequence of Piece
+        Of different images.
+    classes : list of dict
+        `names` and `color` of classes that the project's list shall have.
+    force : bool
+        Whether a project that was saved just now may be written.
+    n_kept : int
+        Folders of copies that are kept.
+    told : callable
+        Gets each row as soon as its outcome is known.
+
+    Returns
+    -------
+    Path
+        Folder with copies of what was replaced, and `report.json`.
+
+    Raises
+    ------
+    QuPathError
+        If there is no QuPath, or it cannot be used.
+    ProjectOpenError
+        If somebody may have the project open.
+    ProjectError
+        If a newer QuPath wrote it.
+    OutputError
+        If its folder cannot be written, or has no room.
+    """
+    qupath = child.require_qupath()
+    require_older(project, qupath)
+    with hold_project(project):
+        require_unopened(project)
+        if not force:
+            require_closed(project)
+        _require_room(project, [piece.image for piece in pieces])
+        backup = Backup(project, kind)
+        work = _fresh_work(backup)
+        try:
+            _Work(project, work, backup, told).do(qupath, pieces, classes)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        report = {"qupath": qupath.version, "rows": [piece.row for piece in pieces]}
+        (backup.folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+        prune(project, n_kept)
+    return backup.folder
+
+
+class _Work:
+    """The copy of a project, and the way from it to the original."""
+
+    def __init__(
+        self, project: ProjectFile, folder: Path, backup: Backup, told: Callable[[Row], None]
+    ) -> None:
+        self._project, self._folder, self._backup, self._told = project, folder, backup, told
+        self._before = digest(project.file)
+        shutil.copy2(project.file, folder / project.file.name)
+        if (project.folder / CLASSES).is_file():
+            (folder / CLASSES).parent.mkdir()
+            shutil.copy2(project.folder / CLASSES, folder / CLASSES)
+
+    def do(
+        self, qupath: child.QuPath, pieces: Sequence[Piece], classes: list[dict[str, Any]]
+    ) -> None:
+        by_entry = {piece.image.id: piece for piece in pieces}
+        copied = {id_: self._copy(piece.image) for id_, piece in by_entry.items()}
+        tasks = [self._task(piece) for piece in pieces]
+
+        def heard(answer: dict[str, Any]) -> None:
+            if "entry" not in answer:
+                return
+            piece = by_entry[answer["entry"]]
+            if answer.pop("is_changed", False):
+                answer |= self._publish(piece.image, copied[piece.image.id])
+            piece.settle(answer, self._told)
+
+        while tasks:
+            file = self._folder / self._project.file.name
+            job = {"project": str(file), "classes": classes, "tasks": tasks}
+            why = child.run_child(qupath, job, heard)
+            rest = [task for task in tasks if not by_entry[task["entry"]].is_settled]
+            if rest:
+                # The one that it stopped at; the others behind it get their turn.
+                said = why or "QuPath said nothing about it."
+                by_entry[rest[0]["entry"]].settle({"code": "failed", "problem": said}, self._told)
+            tasks = rest[1:]
+
+    def _copy(self, image: ProjectImage) -> str | None:
+        """Copy an image's folder, and return the digest of its data file."""
+        target = self._folder / "data" / image.id
+        if image.folder.is_dir():
+            shutil.copytree(image.folder, target)
+        else:
+            target.mkdir(parents=True)
+        # What QuPath does not write again is not published again.
+        (target / SUMMARY).unlink(missing_ok=True)
+        return digest(target / DATA)
+
+    def _task(self, piece: Piece) -> dict[str, Any]:
+        file = self._folder / f"{piece.image.id}.geojson"
+        collection = {"type": "FeatureCollection", "features": piece.features}
+        file.write_text(json.dumps(collection, allow_nan=False), "utf-8")
+        return {**piece.task, "entry": piece.image.id, "features": str(file)}
+
+    def _publish(self, image: ProjectImage, before: str | None) -> dict[str, Any]:
+        """Put the copy's data file in the image's place; return why not, if that is so."""
+        try:
+            if (digest(self._project.file), digest(image.data)) != (self._before, before):
+                raise ProjectOpenError(
+                    "Somebody saved the project meanwhile, so the image is as they saved it.",
+                    hint="Close it in QuPath and try again.",
+                )
+            if (self._folder / CLASSES).is_file():
+                self._backup.publish_classes(self._folder / CLASSES)
+            self._backup.publish(image, self._folder / "data" / image.id)
+        except SlideloopError as err:
+            return {"code": err.code, "problem": str(err)}
+        except OSError as err:
+            return {"code": OutputError.code, "problem": f"It cannot be written: {err.strerror}."}
+        return {}
+
+
+def _fresh_work(backup: Backup) -> Path:
+    """Return an empty folder on the project's disk; what a killed import left of its own goes."""
+    for old in backup.folder.parent.glob(f"{_WORK}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_WORK, dir=backup.folder.parent))
+
+
+def _require_room(project: ProjectFile, images: Sequence[ProjectImage]) -> None:
+    need = sum(3 * each.data.stat().st_size for each in images if each.data.exists())
+    free = shutil.disk_usage(project.folder).free
+    if free < need + _SPARE_BYTES:
+        raise OutputError(
+            f"It needs {(need + _SPARE_BYTES) / 1e6:,.0f} MB for copies beside the project, and "
+            f"its disk has {free / 1e6:,.0f} MB left.",
+            hint="Make room, or take fewer images at a time.",
+        )
