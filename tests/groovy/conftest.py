@@ -101,6 +101,9 @@ class Site:
     """A server with an indexed slide, and the making of studies on it."""
 
     served: Served
+    root: Path
+    """Folder that the server reads."""
+
     slide: str
     rectangles: list[tuple[int, int, int, int]]
     """Of the size of a patch, on tumour."""
@@ -131,7 +134,7 @@ def indexed_site(tmp_path_factory: pytest.TempPathFactory, small_slides: Path) -
     opened = served.api("POST", "/slides", path=str(small_slides / "small.tif"))
     job = served.api("GET", f"/jobs/{opened['job']['id']}?wait=60")
     assert job["state"] == "done", job
-    yield Site(served, opened["slide"]["id"], places(Scene(0, 1536, 1024))["Tumor"])
+    yield Site(served, small_slides, opened["slide"]["id"], places(Scene(0, 1536, 1024))["Tumor"])
     served.stop()
     service.close()
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.command_line import QUICK, Outcome, slideloop
+from tests.groovy.conftest import CLASSES as SITE_CLASSES
+from tests.groovy.conftest import Site
 from tests.qupath.installed import QuPath
 
 from slideloop.masks.cells import CellMask
@@ -384,3 +387,39 @@ def test_killed_at_any_moment_it_leaves_every_object_that_was_there(place: Place
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert place.read()["objects"] == after
     assert not list((place.folder / "slideloop").glob("work-*"))
+
+
+def test_the_server_imports_behind_a_request(place: Place, indexed_site: Site) -> None:
+    study = indexed_site.study(rounds=1, k=10)
+    indexed_site.served.start()
+    api = indexed_site.served.api
+    found = api("GET", f"/studies/{study}/round")
+    tumour = {rectangle[:2] for rectangle in indexed_site.rectangles}
+    positive, other = SITE_CLASSES
+    for patch in found["patches"]:
+        label = positive if (patch["x"], patch["y"]) in tumour else other
+        path = f"/studies/{study}/labels/{patch['id']}"
+        api("PUT", path, label=label, round_id=found["round_id"])
+    assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
+    slides = indexed_site.root
+    folder = slides / f"project-{uuid.uuid4().hex[:8]}"
+    shutil.copytree(place.folder, folder)
+    body = {"project": str(folder / "project.qpproj"), "study": study}
+    refused = api("POST", "/imports", **body)
+    assert (refused["status"], refused["code"]) == (409, "project_open")
+    long_ago = time.time() - 1000
+    for file in (folder / "project.qpproj", *folder.rglob("data.qpdata")):
+        os.utime(file, (long_ago, long_ago))
+    body["event_id"] = str(uuid.uuid4())
+    started = api("POST", "/imports", **body)
+    job = api("GET", f"/jobs/{started['job']['id']}?wait=60")
+    assert job["state"] == "done", job
+    (row,) = job["result"]["rows"]
+    assert (row["image"], row["by"]) == ("small.tif", "file")
+    path = f"/studies/{study}/prediction?slide={indexed_site.slide}&format=geojson"
+    wanted = {each["id"] for each in api("GET", path)["features"]}
+    copied = Place(place.qupath, folder, place.home, place.ids)
+    assert {each["id"] for each in copied.objects("small.tif")} == wanted
+    again = api("POST", "/imports", **body)
+    assert again["job"]["id"] == started["job"]["id"]
+    shutil.rmtree(folder)

@@ -18,7 +18,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
 from slideloop import __version__
-from slideloop.api import jobs, meta, predictions, reports, rounds, slides, studies
+from slideloop.api import imports, jobs, meta, predictions, reports, rounds, slides, studies
 from slideloop.api.auth import Gate
 from slideloop.api.bodies import StrictRequest
 from slideloop.api.current import EXTENSION, OPTIONS, WAITING_ROOM
@@ -30,7 +30,7 @@ from slideloop.api.waiting import WaitingRoom
 if TYPE_CHECKING:
     from slideloop.studies.service import Service
 
-MODULES = (meta, slides, jobs, studies, rounds, predictions, reports)
+MODULES = (meta, slides, jobs, studies, rounds, predictions, reports, imports)
 """One blueprint per noun."""
 
 FREE_PATHS = (f"{PREFIX}/health",)

@@ -124,6 +124,7 @@ def import_(
     otherwise. What is replaced is copied first: `project restore` puts it back. Exit 3 if a mask
     was not imported; the others are.
     """
+    from slideloop.features.workspace import Workspace
     from slideloop.qupath.importing import ImportOptions, import_masks, look
     from slideloop.qupath.matching import match, read_decisions
     from slideloop.qupath.project_file import read_project
@@ -146,7 +147,8 @@ def import_(
             f"--match names masks that are not here: {', '.join(sorted(unknown))}.",
             hint=f"There are {', '.join(mask.label for mask in masks)}.",
         )
-    matches = match(masks, found.images, decided, _fingerprint(settings))
+    fingerprint = Workspace(settings.workspace).fingerprint_if_readable
+    matches = match(masks, found.images, decided, fingerprint)
     options = ImportOptions(made_as, replace or discard_edits, discard_edits, force, n_kept)
 
     def told(row: dict[str, Any]) -> None:
@@ -338,17 +340,3 @@ def _from_study(
             )
         )
     return loop.study.id, kind, masks
-
-
-def _fingerprint(settings: Settings) -> Any:
-    from slideloop.features.workspace import Workspace
-
-    workspace = Workspace(settings.workspace)
-
-    def fingerprint(path: Path) -> str | None:
-        try:
-            return workspace.fingerprint(path)
-        except SlideloopError:
-            return None
-
-    return fingerprint

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slideloop.errors import GridError, MppNeededError, OutputError
+from slideloop.errors import GridError, MppNeededError, OutputError, SlideloopError
 from slideloop.features import normalisation as normalisations
 from slideloop.features.indexing import (
     dataset_normalisation,
@@ -284,6 +284,13 @@ class Workspace:
             As `slideloop.slides.fingerprint.fingerprint`.
         """
         return fingerprint(path, self._fingerprints)
+
+    def fingerprint_if_readable(self, path: Path) -> str | None:
+        """Return the fingerprint of a file; None where it is none that can be read."""
+        try:
+            return self.fingerprint(path)
+        except SlideloopError:
+            return None
 
     def normalisation(self, spec: str, sources: Sequence[PatchSource]) -> Normalisation:
         """Return the normalisation by its name (algorithm.md 1.3), measured where it must be."""

@@ -31,6 +31,7 @@ UNFINISHED = ("queued", "running")
 
 GO_ON = {
     "index": "Open the slide again with POST /slides: the index goes on where it was.",
+    "import": "Import again: images that were written stay, and are left as they are.",
     "predict": "Ask for the predictions again; those of the study's own slides come by themselves.",
 }
 """By kind of job, how to go on with one that was cut off."""
@@ -98,6 +99,7 @@ class Jobs:
         *,
         params: dict[str, Any],
         priority: int,
+        worker: Worker | None = None,
     ) -> str:
         """Queue a job and return its id; one of the same key that is unfinished is that job.
 
@@ -113,6 +115,8 @@ class Jobs:
             What it was started with, kept with it.
         priority : int
             See `worker`.
+        worker : Worker, optional
+            Another one that runs it.
         """
         with self._changed:
             if key in self._unfinished:
@@ -126,7 +130,7 @@ class Jobs:
             with self._changed:
                 del self._jobs[job.id], self._unfinished[key]
             raise
-        self._worker.submit(priority, ("job", job.id), lambda: self._run(job, run))
+        (worker or self._worker).submit(priority, ("job", job.id), lambda: self._run(job, run))
         return job.id
 
     def unfinished(self, key: str) -> str | None:

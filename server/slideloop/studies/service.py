@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from slideloop.features.encoders import load_encoder
 from slideloop.features.workspace import Workspace
 from slideloop.learning.chunks import libraries
+from slideloop.studies.imports import Imports
 from slideloop.studies.jobs import Jobs
 from slideloop.studies.ledger import Ledger, hold_workspace, open_ledger, require_local_drive
 from slideloop.studies.slides import SlideRegister
@@ -36,6 +37,7 @@ class Service:
     jobs: Jobs
     slides: SlideRegister
     studies: Studies
+    imports: Imports
     _open: ExitStack
 
     def close(self) -> None:
@@ -75,6 +77,8 @@ def open_service(settings: Settings) -> Service:
         studies = Studies(folder, ledger, slides, encoder, worker, jobs)
         stack.callback(studies.close)
         studies.resume()
+        imports = Imports(ledger, workspace, slides, studies, jobs)
+        stack.callback(imports.close)
         return Service(
             settings,
             workspace,
@@ -84,6 +88,7 @@ def open_service(settings: Settings) -> Service:
             jobs,
             slides,
             studies,
+            imports,
             stack.pop_all(),
         )
 
