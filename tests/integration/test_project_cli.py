@@ -108,6 +108,20 @@ def test_classes_that_were_not_asked_for_stay_out(project: ProjectFile, tmp_path
     assert "0 detections would be added" in outcome.out
 
 
+def test_a_qupath_that_paquo_cannot_use_is_named_and_nothing_is_left(
+    project: ProjectFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jars = tmp_path / "QuPath" / "lib" / "app"
+    jars.mkdir(parents=True)
+    (jars / "qupath-core-0.7.0.jar").touch()
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "QuPath"))
+    mask = write_mask(tmp_path / "a.geojson")
+    outcome = slideloop("project", "import", project.folder, "--force", "--geojson", mask)
+    assert outcome.code == 2
+    assert f"paquo cannot use the QuPath in {tmp_path / 'QuPath'}" in outcome.err
+    assert [each.name for each in (project.folder / "slideloop").iterdir()] == ["lock"]
+
+
 def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> None:
     outcome = slideloop("project", "restore", project.folder)
     assert outcome.code == 2

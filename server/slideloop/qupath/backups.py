@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,6 +114,11 @@ class Backup:
         old.parent.mkdir(exist_ok=True)
         with whole_file(old) as path:
             path.write_bytes(new.read_bytes())
+
+    def drop_if_empty(self) -> None:
+        """Remove the folder where nothing was copied into it."""
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _note(self) -> None:
         """Write down what was changed."""

@@ -113,6 +113,9 @@ def write(
         work = _fresh_work(backup)
         try:
             _Work(project, work, backup, told).do(qupath, pieces, classes)
+        except BaseException:
+            backup.drop_if_empty()
+            raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
         report = {"qupath": qupath.version, "rows": [piece.row for piece in pieces]}
