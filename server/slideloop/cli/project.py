@@ -181,7 +181,7 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
 
     An image that was saved since is left as it is. Exit 3 if that is so.
     """
-    from slideloop.qupath.backups import changes
+    from slideloop.qupath.backups import Backup, changes
     from slideloop.qupath.backups import restore as put_back
     from slideloop.qupath.guard import hold_project, require_unopened
     from slideloop.qupath.importing import image_named
@@ -201,16 +201,19 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     with hold_project(found):
         require_unopened(found)
+        backup = Backup(found, "restore")
         for each in images:
             row: dict[str, Any] = {"entry": each.id, "image": each.name}
             try:
-                row["copy"] = str(put_back(found, each))
+                put_back(found, each, backup)
+                row["copy"] = str(backup.folder / "data" / each.id)
             except SlideloopError as err:
                 row |= {"code": err.code, "problem": str(err)}
             rows.append(row)
             if not as_json:
                 done = row.get("problem") or f"as it was before; the copy is in {row['copy']}"
                 click.echo(f"{each.name}: {done}")
+        backup.drop_if_empty()
     if as_json:
         print_json(rows)
     if any("problem" in row for row in rows):

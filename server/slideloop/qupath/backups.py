@@ -142,13 +142,15 @@ def changes(project: ProjectFile) -> list[Change]:
     return found
 
 
-def restore(project: ProjectFile, image: ProjectImage) -> Path:
+def restore(project: ProjectFile, image: ProjectImage, backup: Backup) -> None:
     """Put back what the newest import replaced; what is there now is copied first.
 
-    Returns
-    -------
-    Path
-        Folder with the copy of what was there.
+    Parameters
+    ----------
+    project : ProjectFile
+    image : ProjectImage
+    backup : Backup
+        Gets the copy.
 
     Raises
     ------
@@ -156,11 +158,10 @@ def restore(project: ProjectFile, image: ProjectImage) -> Path:
         If there is no import to take back, or the image was saved since.
     """
     done = _latest(project, image)
-    backup = Backup(project, "restore")
     kept = done.folder / "data" / image.id
     if done.before is None:
         backup.publish(image, None)
-        return backup.folder
+        return
     new = backup.folder / "new"
     new.mkdir()
     for name in (DATA, SUMMARY):
@@ -168,7 +169,6 @@ def restore(project: ProjectFile, image: ProjectImage) -> Path:
             shutil.copy2(kept / name, new / name)
     backup.publish(image, new)
     shutil.rmtree(new)
-    return backup.folder
 
 
 def _latest(project: ProjectFile, image: ProjectImage) -> Change:

@@ -44,21 +44,31 @@ def put(project: ProjectFile, content: bytes) -> None:
     work.rmdir()
 
 
+def put_back(project: ProjectFile, number: int = 0) -> Path:
+    """Take the newest import of an image back; return where the copy of what was there is."""
+    backup = Backup(project, "restore")
+    try:
+        restore(project, project.images[number], backup)
+    finally:
+        backup.drop_if_empty()
+    return backup.folder
+
+
 def test_imports_are_taken_back_one_after_the_other(project: ProjectFile) -> None:
     image = project.images[0]
     put(project, b"one")
     put(project, b"two")
-    restore(project, image)
+    put_back(project)
     assert image.data.read_bytes() == b"one"
-    restore(project, image)
+    put_back(project)
     assert image.data.read_bytes() == WHOLE
     with pytest.raises(ProjectError, match="as it was before"):
-        restore(project, image)
+        put_back(project)
 
 
 def test_what_is_put_back_was_copied_before(project: ProjectFile) -> None:
     put(project, b"one")
-    folder = restore(project, project.images[0])
+    folder = put_back(project)
     assert (folder / "data" / "1" / DATA).read_bytes() == b"one"
 
 
@@ -66,7 +76,7 @@ def test_an_image_without_data_is_without_it_again(project: ProjectFile) -> None
     image = project.images[0]
     image.data.unlink()
     put(project, b"one")
-    restore(project, image)
+    put_back(project)
     assert not image.data.exists()
 
 
@@ -74,16 +84,16 @@ def test_what_was_saved_since_is_not_put_back(project: ProjectFile) -> None:
     put(project, b"one")
     project.images[0].data.write_bytes(b"by hand")
     with pytest.raises(ProjectError, match="was saved since"):
-        restore(project, project.images[0])
+        put_back(project)
     with pytest.raises(ProjectError, match="No import"):
-        restore(project, project.images[1])
+        put_back(project, 1)
 
 
 def test_a_change_that_was_noted_and_never_made_is_none(project: ProjectFile) -> None:
     put(project, b"one")
     project.images[0].data.write_bytes(WHOLE)
     with pytest.raises(ProjectError, match="as it was before"):
-        restore(project, project.images[0])
+        put_back(project)
 
 
 def test_only_the_newest_copies_are_kept(project: ProjectFile) -> None:
@@ -91,7 +101,7 @@ def test_only_the_newest_copies_are_kept(project: ProjectFile) -> None:
         put(project, content)
     prune(project, 2)
     assert len(changes(project)) == 2
-    restore(project, project.images[0])
+    put_back(project)
     assert project.images[0].data.read_bytes() == b"two"
 
 
@@ -105,7 +115,7 @@ def test_check_tells_what_became_of_an_import(project: ProjectFile) -> None:
     project.images[0].data.write_bytes(b"by hand")
     assert said() == "changed_since"
     project.images[0].data.write_bytes(b"one")
-    restore(project, project.images[0])
+    put_back(project)
     assert said() is None
 
 
