@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import shapely
 
 from slideloop.errors import ProjectError
 from slideloop.masks.colours import colour_of, name_parts
-from slideloop.masks.geojson import marker
+from slideloop.masks.geojson import ObjectKind, marker
 from slideloop.qupath.matching import Match
 from slideloop.qupath.project_file import BACKUP, ProjectFile, ProjectImage
 from slideloop.qupath.writing import Piece, Row, write
@@ -39,7 +39,7 @@ class ImportOptions:
         Imports and restores of which copies are kept.
     """
 
-    kind: Literal["detections", "annotations", "tiles"] = "detections"
+    kind: ObjectKind = "detections"
     replace: bool = False
     discard_edits: bool = False
     force: bool = False
