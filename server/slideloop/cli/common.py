@@ -52,6 +52,16 @@ _OPTIONS = (
 )  # fmt: skip
 
 
+kind_option = click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["detections", "annotations", "tiles"]),
+    default="detections",
+    show_default=True,
+    help="What the mask becomes as objects.",
+)
+
+
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the common options; it gets them as one `settings`."""
 

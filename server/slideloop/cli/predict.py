@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slideloop.cli.common import common_options, json_option, print_json, say
+from slideloop.cli.common import common_options, json_option, kind_option, print_json, say
 from slideloop.cli.main import IN_PART
 from slideloop.errors import SlideloopError
 
@@ -28,14 +28,7 @@ if TYPE_CHECKING:
     default="geojson",
     show_default=True,
 )
-@click.option(
-    "--as",
-    "kind",
-    type=click.Choice(["detections", "annotations", "tiles"]),
-    default="detections",
-    show_default=True,
-    help="Objects in the GeoJSON.",
-)
+@kind_option
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR"
 )
@@ -52,17 +45,15 @@ def command(
 
     The slides are cut, normalised and embedded as the study's were; give the same --weights.
     """
-    from slideloop.cli.studies import find_slide, open_study
+    from slideloop.cli.studies import open_study
     from slideloop.cli.study_names import find_study
     from slideloop.evaluation import outputs
-    from slideloop.studies.replay import restore
 
     outputs.prepare(out)
     opened = open_study(find_study(study, settings.workspace), settings)
-    own = [opened.slide(source) for source in opened.sources]
     further = opened.open_further(slides, settings.assume_mpp)
-    # A study's own slide keeps its given labels; any other comes behind the study's.
-    loop = restore(opened.journal, opened.database(own), opened.engine, own)
+    found = opened.restored()
+    loop = found.loop
     if not loop.is_as_recorded():
         say("The models, trained again, differ in their last bits from the recorded ones: "
             "another machine or library version than the study's.")  # fmt: skip
@@ -70,7 +61,7 @@ def command(
     failures = 0
     for source in further:
         try:
-            number, slide = find_slide(opened, loop, own, source)
+            number, slide = found.find(source)
             rows.append(_write(loop, slide, number, form, kind, out))
         except SlideloopError as err:
             if len(further) == 1:

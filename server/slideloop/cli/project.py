@@ -10,6 +10,7 @@ import click
 
 from slideloop.cli.common import common_options, json_option, print_json, say
 from slideloop.cli.main import IN_PART
+from slideloop.cli.project_run import FORCE, PROJECT, REPLACE
 from slideloop.cli.project_run import command as run
 from slideloop.errors import InvalidInputError, SlideloopError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from slideloop.qupath.matching import Mask
     from slideloop.settings import Settings
 
-_PROJECT = click.argument("project", type=click.Path(path_type=Path))
 _NAMED = re.compile(r"(?P<stem>.+)-(?P<fingerprint>[0-9a-f]{8})")
 """How `predict` calls the mask of a slide."""
 
@@ -36,7 +36,7 @@ command.add_command(run)
 
 
 @command.command("check")
-@_PROJECT
+@PROJECT
 @json_option
 def check(project: Path, as_json: bool) -> None:
     """List the images of PROJECT and whether masks can go into them; nothing is changed.
@@ -71,7 +71,7 @@ def check(project: Path, as_json: bool) -> None:
 
 
 @command.command("import")
-@_PROJECT
+@PROJECT
 @click.option(
     "--geojson",
     "files",
@@ -92,7 +92,7 @@ def check(project: Path, as_json: bool) -> None:
     metavar="NAME,NAME",
     help="Classes that are imported. Default: all of the file, or what the study seeks.",
 )
-@click.option("--replace", is_flag=True, help="Remove what an earlier import made.")
+@REPLACE
 @click.option("--discard-edits", is_flag=True, help="And what was edited of it since.")
 @click.option(
     "--match",
@@ -102,7 +102,7 @@ def check(project: Path, as_json: bool) -> None:
     help="Which image each mask is for: lines of MASK,IMAGE.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+@FORCE
 @click.option(
     "--keep",
     "n_kept",
@@ -173,7 +173,7 @@ def import_(
 
 
 @command.command("restore")
-@_PROJECT
+@PROJECT
 @click.option("--image", metavar="NAME", help="Name or id of one image. Default: all imported.")
 @json_option
 def restore(project: Path, image: str | None, as_json: bool) -> None:
@@ -188,7 +188,8 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
     from slideloop.qupath.project_file import read_project
 
     found = read_project(project)
-    changed = {each.image for each in changes(found)}
+    done = changes(found)
+    changed = {each.image for each in done}
     images = (
         [image_named(found, image)]
         if image
@@ -205,14 +206,14 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
         for each in images:
             row: dict[str, Any] = {"entry": each.id, "image": each.name}
             try:
-                put_back(found, each, backup)
+                put_back(each, done, backup)
                 row["copy"] = str(backup.folder / "data" / each.id)
             except SlideloopError as err:
                 row |= {"code": err.code, "problem": str(err)}
             rows.append(row)
             if not as_json:
-                done = row.get("problem") or f"as it was before; the copy is in {row['copy']}"
-                click.echo(f"{each.name}: {done}")
+                end = row.get("problem") or f"as it was before; the copy is in {row['copy']}"
+                click.echo(f"{each.name}: {end}")
         backup.drop_if_empty()
     if as_json:
         print_json(rows)
@@ -221,8 +222,8 @@ def restore(project: Path, image: str | None, as_json: bool) -> None:
 
 
 @command.command("clean")
-@_PROJECT
-@click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+@PROJECT
+@FORCE
 @json_option
 def clean(project: Path, force: bool, as_json: bool) -> None:
     """Remove patches of a review that were saved with the images of PROJECT.
@@ -268,8 +269,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _from_files(given: tuple[Path, ...], wanted: list[str]) -> tuple[str, ObjectKind, list[Mask]]:
-    from slideloop.masks.geojson import read_mask
-    from slideloop.qupath.importing import class_of
+    from slideloop.masks.geojson import class_of, read_mask
     from slideloop.qupath.matching import Mask
 
     files = [
@@ -322,13 +322,11 @@ def _from_study(
     from slideloop.evaluation.simulate import mask_of
     from slideloop.masks.geojson import mask_features
     from slideloop.qupath.matching import Mask
-    from slideloop.studies.replay import restore as restore_loop
 
-    opened = open_study(find_study(study, settings.workspace), settings)
-    own = [opened.slide(source) for source in opened.sources]
-    loop = restore_loop(opened.journal, opened.database(own), opened.engine, own)
+    found = open_study(find_study(study, settings.workspace), settings).restored()
+    loop = found.loop
     masks: list[Mask] = []
-    for number, slide in enumerate(own):
+    for number, slide in enumerate(found.own):
         mask = mask_of(loop, slide, number)
         path = slide.source.reader.info.path
         masks.append(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from slideloop.cli.common import common_options, json_option, print_json, say
+from slideloop.cli.common import common_options, json_option, kind_option, print_json, say
 from slideloop.cli.main import IN_PART
 from slideloop.errors import InvalidInputError, SlideloopError
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slideloop.cli.studies import OpenStudy
+    from slideloop.masks.geojson import ObjectKind
     from slideloop.qupath.importing import ImportOptions
     from slideloop.qupath.matching import Match
     from slideloop.qupath.project_file import ProjectFile, ProjectImage
     from slideloop.settings import Settings
-    from slideloop.studies.loop import Loop
 
 _AT_ONCE = 16
 """Images that are predicted before they are imported: QuPath's start is paid once for them."""
@@ -31,8 +32,13 @@ _N_TIMED = 4
 Row = dict[str, Any]
 
 
+PROJECT = click.argument("project", type=click.Path(path_type=Path))
+REPLACE = click.option("--replace", is_flag=True, help="Remove what an earlier import made.")
+FORCE = click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+
+
 @click.command("run")
-@click.argument("project", type=click.Path(path_type=Path))
+@PROJECT
 @click.option("--study", required=True, metavar="STUDY", help="Whose classifier predicts.")
 @click.option("--only", metavar="GLOB", help="Images whose name is like that, such as '*.svs'.")
 @click.option(
@@ -49,21 +55,15 @@ Row = dict[str, Any]
     metavar="FILE",
     help="Images named in a file, by name or id, one per line.",
 )
-@click.option(
-    "--as",
-    "kind",
-    type=click.Choice(["detections", "annotations", "tiles"]),
-    default="detections",
-    show_default=True,
-)
-@click.option("--replace", is_flag=True, help="Remove what an earlier import made.")
+@kind_option
+@REPLACE
 @click.option("--dry-run", is_flag=True, help="Say which images, and how long it will take.")
-@click.option("--force", is_flag=True, help="Also where the project was saved just now.")
+@FORCE
 @common_options
 @json_option
 def command(
     settings: Settings, project: Path, study: str, only: str | None, metadata: tuple[str, ...],
-    listed: Path | None, kind: Literal["detections", "annotations", "tiles"], replace: bool,
+    listed: Path | None, kind: ObjectKind, replace: bool,
     dry_run: bool, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Index the images of PROJECT, predict them by a study, and import the masks.
@@ -112,14 +112,12 @@ class _Run:
     ) -> None:  # fmt: skip
         from slideloop.cli.studies import open_study
         from slideloop.cli.study_names import find_study
-        from slideloop.studies.replay import restore
 
         self._project, self._options, self._told = project, options, told
         self._assume_mpp = settings.assume_mpp
         self._opened: OpenStudy = open_study(find_study(study, settings.workspace), settings)
-        self._own = [self._opened.slide(source) for source in self._opened.sources]
-        database = self._opened.database(self._own)
-        self._loop: Loop = restore(self._opened.journal, database, self._opened.engine, self._own)
+        self._restored = self._opened.restored()
+        self._study = self._restored.loop.study
 
     def look(self, images: Sequence[ProjectImage]) -> list[Row]:
         """Return what would be done, and how long indexing takes at most."""
@@ -144,6 +142,7 @@ class _Run:
         from slideloop.qupath.importing import import_masks
 
         rows: list[Row] = []
+        options = self._options
         for start in range(0, len(images), _AT_ONCE):
             matches: list[Match] = []
             for image in images[start : start + _AT_ONCE]:
@@ -153,23 +152,24 @@ class _Run:
                     row = {"entry": image.id, "image": image.name}
                     rows.append({**row, "code": err.code, "problem": str(err)})
                     self._told(rows[-1])
-            study = self._loop.study.id
-            done, _ = import_masks(
-                self._project, matches, study, self._options, lambda row: self._told(_as_run(row))
-            )
+            done, folder = import_masks(
+                self._project, matches, self._study.id, options,
+                lambda row: self._told(_as_run(row)),
+            )  # fmt: skip
+            # One run is one import: its copies stay together.
+            options = dataclasses.replace(options, folder=folder or options.folder)
             rows += map(_as_run, done)
         return rows
 
     def _match(self, image: ProjectImage) -> Match:
-        from slideloop.cli.studies import find_slide
         from slideloop.evaluation.simulate import mask_of
         from slideloop.masks.geojson import mask_features
         from slideloop.qupath.matching import Mask, Match
 
         [source] = self._opened.open_further([_file(image)], self._assume_mpp)
-        number, slide = find_slide(self._opened, self._loop, self._own, source)
-        mask = mask_of(self._loop, slide, number)
-        study = self._loop.study
+        number, slide = self._restored.find(source)
+        mask = mask_of(self._restored.loop, slide, number)
+        study = self._study
         features = mask_features(mask, study.id, [study.settings.positive], self._options.kind)
         found = Mask(image.name, features["features"], image.name, entry=image.id)
         return Match(found, image, "entry id")

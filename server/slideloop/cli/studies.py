@@ -16,6 +16,7 @@ from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
 from slideloop.learning.database import Database
 from slideloop.learning.engines import create_engine
 from slideloop.learning.heads import TrainingSettings
+from slideloop.studies.replay import restore
 from slideloop.studies.study import Study
 
 if TYPE_CHECKING:
@@ -72,6 +73,38 @@ class OpenStudy:
         """Return the features of slides; the study's own come first."""
         return Database([slide.store for slide in slides])
 
+    def restored(self) -> RestoredStudy:
+        """Index the study's own slides, and fold its journal."""
+        own = [self.slide(source) for source in self.sources]
+        loop = restore(self.journal, self.database(own), self.engine, own)
+        return RestoredStudy(self, own, loop)
+
+
+@dataclass(frozen=True)
+class RestoredStudy:
+    """A study as it was after its last event; `OpenStudy.restored` makes it.
+
+    Attributes
+    ----------
+    opened : OpenStudy
+    own : list of IndexedSlide
+        The study's own slides, which keep their given labels.
+    loop : Loop
+    """
+
+    opened: OpenStudy
+    own: list[IndexedSlide]
+    loop: Loop
+
+    def find(self, source: SlidePatches) -> tuple[int, IndexedSlide]:
+        """Return a slide and its number in the study; one that is not its own comes behind."""
+        for number, slide in enumerate(self.own):
+            if slide.source.identity == source.identity:
+                return number, slide
+        slide = self.opened.slide(source)
+        self.loop.ground.add_slide(slide.store, slide)
+        return len(self.loop.ground.slides) - 1, slide
+
 
 def open_study(found: FoundStudy, settings: Settings) -> OpenStudy:
     """Open a study's slides, and load the encoder it was made with.
@@ -123,18 +156,6 @@ def open_study(found: FoundStudy, settings: Settings) -> OpenStudy:
         sources=sources,
         kind="full" if created["settings"]["engine"] == "faithful" else "pooled",
     )
-
-
-def find_slide(
-    opened: OpenStudy, loop: Loop, own: list[IndexedSlide], source: SlidePatches
-) -> tuple[int, IndexedSlide]:
-    """Return the slide's number in the study; one that is not the study's own is added to it."""
-    for number, slide in enumerate(own):
-        if slide.source.identity == source.identity:
-            return number, slide
-    slide = opened.slide(source)
-    loop.ground.add_slide(slide.store, slide)
-    return len(loop.ground.slides) - 1, slide
 
 
 def _options(record: dict[str, Any], assume_mpp: float | None) -> PatchOptions:

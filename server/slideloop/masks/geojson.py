@@ -245,7 +245,9 @@ def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None
     features: list[dict[str, Any]] = []
     for each in found:
         shape = each.geometry if each.geometry.is_valid else shapely.make_valid(each.geometry)
-        areas = [part for part in _parts(shape) if isinstance(part, shapely.Polygon)]
+        # What is mended may be a collection with several areas and lines in it.
+        parts = shapely.get_parts(shapely.get_parts(shape)).tolist()
+        areas = [part for part in parts if isinstance(part, shapely.Polygon)]
         if each.class_name is None or not areas:
             raise GeometryError(
                 f"Feature {each.number} of {path.name} has no class, or is no area.",
@@ -258,8 +260,9 @@ def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None
     return study, next(kind for kind in KINDS if OBJECT_TYPES[kind] == object_type), features
 
 
-def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
-    return list(shape.geoms) if hasattr(shape, "geoms") else [shape]  # pyright: ignore
+def class_of(feature: dict[str, Any]) -> str | None:
+    """Return the class of a feature, derived ones as "Tumor: Invasive"; None where unclassified."""
+    return _class_name(feature["properties"].get("classification"))
 
 
 def parse_geojson(raw: bytes | str, source: str) -> list[Feature]:

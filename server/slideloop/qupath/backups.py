@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from slideloop.qupath.project_file import CLASSES, DATA, SUMMARY, ProjectFile, P
 
 FOLDER = "slideloop"
 _NOTES = "import.json"
-_CHUNK = 2**20
+_REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Backup:
     ----------
     project : ProjectFile
     kind : {"import", "clean", "restore"}
+    folder : Path, optional
+        Of an earlier part of the same import, to go on with; None: a new one.
 
     Raises
     ------
@@ -63,25 +65,34 @@ class Backup:
         If the project's folder cannot be written.
     """
 
-    def __init__(self, project: ProjectFile, kind: str) -> None:
+    def __init__(self, project: ProjectFile, kind: str, folder: Path | None = None) -> None:
+        self._project = project
+        self._changes: dict[str, dict[str, str | None]] = {}
+        self._rows: list[dict[str, Any]] = []
+        if folder is not None:
+            self.folder = folder
+            if (folder / _NOTES).is_file():
+                self._changes = json.loads((folder / _NOTES).read_bytes())["changes"]
+            self._rows = json.loads((folder / _REPORT).read_bytes())["rows"]
+            return
         stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
         base = project.folder / FOLDER
         self.folder = next(
-            folder for folder in _numbered(base / f"{stamp}-{kind}") if not folder.exists()
+            each for each in _numbered(base / f"{stamp}-{kind}") if not each.exists()
         )
-        self._project = project
-        self._changes: dict[str, dict[str, str | None]] = {}
         try:
             self.folder.mkdir(parents=True)
         except OSError as err:
             raise unwritable(self.folder, err) from err
 
-    def publish(self, image: ProjectImage, new: Path | None) -> None:
+    def publish(self, image: ProjectImage, before: str | None, new: Path | None) -> None:
         """Put a new data file in the place of an image's, after the old one was copied.
 
         Parameters
         ----------
         image : ProjectImage
+        before : str or None
+            Digest of the data file that is there; None where there is none.
         new : Path or None
             Folder with the new data file and summary, on the same file system; they are moved.
             None: the image shall have no data file.
@@ -91,9 +102,9 @@ class Backup:
         image.folder.mkdir(parents=True, exist_ok=True)
         for name in (DATA, SUMMARY):
             if (image.folder / name).is_file():
-                copy(image.folder / name, kept / name)
+                _copy(image.folder / name, kept / name)
         after = None if new is None else digest(new / DATA)
-        self._changes[image.id] = {"before": digest(image.data), "after": after}
+        self._changes[image.id] = {"before": before, "after": after}
         # Noted before it is done: what is noted and not done is told apart by the digests.
         self._note()
         for name in (DATA, SUMMARY):
@@ -110,10 +121,16 @@ class Backup:
         if old.is_file():
             if old.read_bytes() == new.read_bytes():
                 return
-            copy(old, self.folder / CLASSES)
+            _copy(old, self.folder / CLASSES)
         old.parent.mkdir(exist_ok=True)
         with whole_file(old) as path:
             path.write_bytes(new.read_bytes())
+
+    def report(self, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        """Write down what became of each image, behind those of the earlier parts."""
+        self._rows += rows
+        text = json.dumps({**about, "rows": self._rows}, indent=1)
+        (self.folder / _REPORT).write_text(text, "utf-8")
 
     def drop_if_empty(self) -> None:
         """Remove the folder where nothing was copied into it."""
@@ -142,13 +159,14 @@ def changes(project: ProjectFile) -> list[Change]:
     return found
 
 
-def restore(project: ProjectFile, image: ProjectImage, backup: Backup) -> None:
+def restore(image: ProjectImage, done: Sequence[Change], backup: Backup) -> None:
     """Put back what the newest import replaced; what is there now is copied first.
 
     Parameters
     ----------
-    project : ProjectFile
     image : ProjectImage
+    done : sequence of Change
+        What imports did to the project, the newest first.
     backup : Backup
         Gets the copy.
 
@@ -157,28 +175,27 @@ def restore(project: ProjectFile, image: ProjectImage, backup: Backup) -> None:
     ProjectError
         If there is no import to take back, or the image was saved since.
     """
-    done = _latest(project, image)
-    kept = done.folder / "data" / image.id
-    if done.before is None:
-        backup.publish(image, None)
+    latest = _latest(image, done, backup.folder.parent)
+    kept = latest.folder / "data" / image.id
+    if latest.before is None:
+        backup.publish(image, latest.after, None)
         return
     new = backup.folder / "new"
     new.mkdir()
     for name in (DATA, SUMMARY):
         if (kept / name).is_file():
             shutil.copy2(kept / name, new / name)
-    backup.publish(image, new)
+    backup.publish(image, latest.after, new)
     shutil.rmtree(new)
 
 
-def _latest(project: ProjectFile, image: ProjectImage) -> Change:
+def _latest(image: ProjectImage, done: Sequence[Change], folder: Path) -> Change:
     """Return the import that an image is still as it left it."""
-    imports = [each for each in changes(project) if each.is_import and each.image == image.id]
+    imports = [each for each in done if each.is_import and each.image == image.id]
     now = digest(image.data)
     for each in imports:
         if each.after == now:
             return each
-    folder = project.folder / FOLDER
     if not imports:
         raise ProjectError(
             f"No import of slideloop changed the image {image.name}.",
@@ -210,7 +227,7 @@ def digest(file: Path) -> str | None:
         return None
 
 
-def copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     """Copy a file with its times, and wait until it is on the disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)

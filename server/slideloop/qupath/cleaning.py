@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from slideloop.qupath.importing import refusal
 from slideloop.qupath.project_file import ProjectFile
-from slideloop.qupath.writing import Piece, Row, write
+from slideloop.qupath.writing import Piece, Row, obstacle, write
 
 _N_KEPT = 10
 
@@ -43,7 +42,7 @@ def clean_images(
             continue
         row: Row = {"entry": image.id, "image": image.name}
         rows.append(row)
-        problem = None if image.wrappers else refusal(image)
+        problem = obstacle(image)
         if problem is not None:
             row["code"], row["problem"] = problem
             told(row)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from slideloop.errors import ProjectError, ProjectOpenError
 from slideloop.files import unwritable
 from slideloop.qupath.backups import FOLDER, changes, digest
-from slideloop.qupath.installation import QuPath
+from slideloop.qupath.installation import QuPath, version_number
 from slideloop.qupath.project_file import ProjectFile
 
 RECENT_S = 300.0
@@ -81,7 +81,8 @@ def opened_by(project: ProjectFile) -> str | None:
             if time.time() - file.stat().st_mtime > _STALE_S:
                 continue
             said: Any = json.loads(file.read_bytes())
-            return " on ".join(str(said[key]) for key in ("user", "host") if said.get(key))
+            named = [str(said[key]) for key in ("user", "host") if said.get(key)]
+            return " on ".join(named) or "somebody"
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, AttributeError):
@@ -121,15 +122,10 @@ def require_older(project: ProjectFile, qupath: QuPath) -> None:
     ------
     ProjectError
     """
-    written = _number(project.version)
+    written = version_number(project.version)
     if written and qupath.number and written[:2] > qupath.number[:2]:
         raise ProjectError(
             f"The project was saved by QuPath {project.version}, and the one here is "
             f"{qupath.version}.",
             hint="Install a QuPath that is as new, or let PAQUO_QUPATH_DIR name one.",
         )
-
-
-def _number(version: str | None) -> tuple[int, ...]:
-    numbers = (version or "").split("-")[0].split(".")
-    return tuple(int(part) for part in numbers if part.isdigit())

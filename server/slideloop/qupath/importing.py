@@ -12,10 +12,10 @@ import shapely
 
 from slideloop.errors import ProjectError
 from slideloop.masks.colours import colour_of, name_parts
-from slideloop.masks.geojson import ObjectKind, marker
+from slideloop.masks.geojson import ObjectKind, class_of, marker
 from slideloop.qupath.matching import Match
-from slideloop.qupath.project_file import BACKUP, ProjectFile, ProjectImage
-from slideloop.qupath.writing import Piece, Row, write
+from slideloop.qupath.project_file import ProjectFile, ProjectImage
+from slideloop.qupath.writing import Piece, Row, obstacle, write
 
 MOST_WITH_UNDO = 10_000
 """Objects in an image above which QuPath's undo ends."""
@@ -37,6 +37,8 @@ class ImportOptions:
         Whether a project that was saved just now may be written.
     n_kept : int
         Imports and restores of which copies are kept.
+    folder : Path or None
+        Copies of an earlier part of the same import; None: this is the first.
     """
 
     kind: ObjectKind = "detections"
@@ -44,6 +46,7 @@ class ImportOptions:
     discard_edits: bool = False
     force: bool = False
     n_kept: int = 10
+    folder: Path | None = None
 
 
 def look(match: Match, study: str, kind: str) -> Row:
@@ -108,7 +111,7 @@ def import_masks(
             told(row)
             continue
         features = match.mask.features
-        names |= {class_of(feature) for feature in features}
+        names |= {name for feature in features if (name := class_of(feature))}
         task = {
             "action": "import",
             "n": len(features),
@@ -123,15 +126,10 @@ def import_masks(
         return rows, None
     classes = [{"names": name_parts(name), "color": colour_of(name)} for name in sorted(names)]
     folder = write(
-        project, "import", pieces, classes, force=options.force, n_kept=options.n_kept, told=told
-    )
+        project, "import", pieces, classes,
+        force=options.force, n_kept=options.n_kept, folder=options.folder, told=told,
+    )  # fmt: skip
     return rows, folder
-
-
-def class_of(feature: dict[str, Any]) -> str:
-    """Return the class of a feature, as QuPath shows it."""
-    classification = feature["properties"]["classification"]
-    return classification.get("name") or ": ".join(classification["names"])
 
 
 def refusal(image: ProjectImage, features: Sequence[dict[str, Any]] = ()) -> tuple[str, str] | None:
@@ -141,19 +139,7 @@ def refusal(image: ProjectImage, features: Sequence[dict[str, Any]] = ()) -> tup
             f"The project shows the image altered ({', '.join(image.wrappers)}), so a mask of the "
             "file would lie wrong. Add the file again without rotation, flip or crop."
         )
-    if image.path is None:
-        return "image_remote", "The image is not one file on a disk, which is what paquo can save."
-    if not image.path.is_file():
-        return "image_missing", (
-            f"The image's file is not at {image.path}. Open the project in QuPath, which asks "
-            "where it is now, and save it."
-        )
-    if image.is_cut_off() or (image.folder / BACKUP).exists():
-        return "data_unreadable", (
-            "The image's data file is not whole: QuPath was cut off when it last saved it. Open "
-            "the image in QuPath, look whether all objects are there, and save it."
-        )
-    return _outside(image, features) if features else None
+    return obstacle(image) or (_outside(image, features) if features else None)
 
 
 def _outside(image: ProjectImage, features: Sequence[dict[str, Any]]) -> tuple[str, str] | None:

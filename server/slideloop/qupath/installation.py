@@ -52,8 +52,13 @@ class QuPath:
     @property
     def number(self) -> tuple[int, ...]:
         """Major, minor and patch, for comparing; empty if the version is not known."""
-        numbers = (self.version or "").split("-")[0]
-        return tuple(int(part) for part in numbers.split(".") if part)
+        return version_number(self.version)
+
+
+def version_number(version: str | None) -> tuple[int, ...]:
+    """Return the numbers of a version such as "0.6.0-rc3", for comparing; empty for None."""
+    numbers = (version or "").split("-")[0].split(".")
+    return tuple(int(part) for part in numbers if part.isdigit())
 
 
 def find_qupath(

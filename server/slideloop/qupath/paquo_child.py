@@ -102,11 +102,11 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
     """Put a mask into an image and save it; what is there after is compared with what was."""
     if not entry.is_readable():
         raise RefusedError("image_missing", f"The image's file is not at {entry.uri}.")
-    before = list(_objects(_stored(entry)))
+    before = Counter(map(_key, _objects(_stored(entry))))
     study, features = task["study"], Path(task["features"])
     hierarchy = entry.hierarchy.java_object
     held = list(_objects(hierarchy))
-    if Counter(map(_key, held)) != Counter(map(_key, before)):
+    if Counter(map(_key, held)) != before:
         raise RefusedError("data_unreadable", "QuPath does not read all objects of the image.")
     marked = [each for each in held if str(each.getName() or "") == task["marker"]]
     untouched, edited = [], []
@@ -119,29 +119,29 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
         )
     removed = marked if task["discard_edits"] else untouched
     gone = {str(each.getID()) for each in removed}
-    staying = {str(each.getID()) for each in held} - gone
+    expected = Counter({key: n for key, n in before.items() if key[0] not in gone})
+    staying = {key[0] for key in expected}
     made = [each for each in _read(features) if str(each.getID()) not in staying]
     for each in made:
         each.setLocked(task["kind"] == "annotations")
     _exchange(hierarchy, removed, made)
     entry.save()
-    after = list(_objects(_stored(entry)))
-    expected = Counter(_key(each) for each in held if str(each.getID()) not in gone)
+    after = [(_key(each), each) for each in _objects(_stored(entry))]
     expected.update(map(_key, made))
-    if Counter(map(_key, after)) != expected:
+    if Counter(key for key, _ in after) != expected:
         raise RefusedError("not_saved", "What QuPath saved is not what was asked for.")
-    ours = [each for each in after if str(each.getID()) not in staying]
+    ours = [(key, each) for key, each in after if key[0] not in staying]
     return {
         "is_changed": True,
-        "n_before": len(before),
+        "n_before": len(held),
         "n_after": len(after),
         "n_added": len(made),
         "n_removed": len(removed),
         "n_edited_kept": 0 if task["discard_edits"] else len(edited),
         "n_edited_removed": len(edited) if task["discard_edits"] else 0,
         "n_left_out": task["n"] - len(made),
-        "n_by_class": Counter(str(each.getPathClass()) for each in ours),
-        "area_px0": sum(float(each.getROI().getArea()) for each in ours),
+        "n_by_class": Counter(key[1] for key, _ in ours),
+        "area_px0": sum(float(each.getROI().getArea()) for _, each in ours),
     }
 
 

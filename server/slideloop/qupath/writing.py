@@ -19,7 +19,7 @@ from slideloop.errors import OutputError, ProjectOpenError, SlideloopError
 from slideloop.qupath import child
 from slideloop.qupath.backups import Backup, digest, prune
 from slideloop.qupath.guard import hold_project, require_closed, require_older, require_unopened
-from slideloop.qupath.project_file import CLASSES, DATA, SUMMARY, ProjectFile, ProjectImage
+from slideloop.qupath.project_file import BACKUP, CLASSES, DATA, SUMMARY, ProjectFile, ProjectImage
 
 _SPARE_BYTES = 64 * 2**20
 _WORK = "work-"
@@ -58,6 +58,23 @@ class Piece:
         told(self.row)
 
 
+def obstacle(image: ProjectImage) -> tuple[str, str] | None:
+    """Return why paquo cannot write an image, as code and sentence; None if it can."""
+    if image.path is None:
+        return "image_remote", "The image is not one file on a disk, which is what paquo can save."
+    if not image.path.is_file():
+        return "image_missing", (
+            f"The image's file is not at {image.path}. Open the project in QuPath, which asks "
+            "where it is now, and save it."
+        )
+    if image.is_cut_off() or (image.folder / BACKUP).exists():
+        return "data_unreadable", (
+            "The image's data file is not whole: QuPath was cut off when it last saved it. Open "
+            "the image in QuPath, look whether all objects are there, and save it."
+        )
+    return None
+
+
 def write(
     project: ProjectFile,
     kind: str,
@@ -67,6 +84,7 @@ def write(
     force: bool,
     n_kept: int,
     told: Callable[[Row], None],
+    folder: Path | None = None,
 ) -> Path:
     """Write into images of a closed project.
 
@@ -85,6 +103,8 @@ def write(
         Folders of copies that are kept.
     told : callable
         Gets each row as soon as its outcome is known.
+    folder : Path, optional
+        What an earlier part of the same import returned: its copies are there too.
 
     Returns
     -------
@@ -109,7 +129,7 @@ def write(
         if not force:
             require_closed(project)
         _require_room(project, [piece.image for piece in pieces])
-        backup = Backup(project, kind)
+        backup = Backup(project, kind, folder)
         work = _fresh_work(backup)
         try:
             _Work(project, work, backup, told).do(qupath, pieces, classes)
@@ -118,8 +138,7 @@ def write(
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        report = {"qupath": qupath.version, "rows": [piece.row for piece in pieces]}
-        (backup.folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+        backup.report({"qupath": qupath.version}, [piece.row for piece in pieces])
         prune(project, n_kept)
     return backup.folder
 
@@ -190,7 +209,7 @@ class _Work:
                 )
             if (self._folder / CLASSES).is_file():
                 self._backup.publish_classes(self._folder / CLASSES)
-            self._backup.publish(image, self._folder / "data" / image.id)
+            self._backup.publish(image, before, self._folder / "data" / image.id)
         except SlideloopError as err:
             return {"code": err.code, "problem": str(err)}
         except OSError as err:

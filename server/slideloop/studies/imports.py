@@ -6,6 +6,7 @@ machine's processors, so it has a thread of its own: no round waits for it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,11 @@ from slideloop.studies.worker import SHOW, Worker
 
 if TYPE_CHECKING:
     from slideloop.features.workspace import Workspace
+    from slideloop.masks.cells import CellMask
     from slideloop.masks.geojson import ObjectKind
     from slideloop.qupath.project_file import ProjectFile
     from slideloop.studies.jobs import JobHandle, Jobs
     from slideloop.studies.ledger import Ledger
-    from slideloop.studies.live import LiveStudy
     from slideloop.studies.slides import SlideRegister
     from slideloop.studies.studies import Studies
 
@@ -111,10 +112,10 @@ class Imports:
         study = self._studies.get(wanted.study)
         with study.lock:
             slides = wanted.slides or [record["id"] for record in study.study.slides]
-        for slide in slides:
-            mask = study.prediction(slide, PREDICTION_S).mask()
-            for name in wanted.classes or ():
-                class_index(mask, name)
+            names = wanted.classes or [study.study.settings.positive]
+        masks = {slide: study.prediction(slide, PREDICTION_S).mask() for slide in slides}
+        for mask, name in itertools.product(masks.values(), names):
+            class_index(mask, name)
         project = read_project(wanted.project)
         require_qupath()
         require_unopened(project)
@@ -122,7 +123,7 @@ class Imports:
         job = self._jobs.start(
             "import",
             f"import/{project.file}",
-            lambda handle: self._import(wanted, study, slides, project, handle),
+            lambda handle: self._import(wanted, masks, names, project, handle),
             params={"project": str(project.file), "study": study.id, "slides": slides},
             priority=SHOW,
             worker=self._worker,
@@ -135,23 +136,20 @@ class Imports:
     def _import(
         self,
         wanted: ImportRequest,
-        study: LiveStudy,
-        slides: list[str],
+        cells: dict[str, CellMask],
+        names: list[str],
         project: ProjectFile,
         handle: JobHandle,
     ) -> dict[str, Any]:
         """Import, in the thread for it; each image told is a step at which it may be cancelled."""
-        with study.lock:
-            names = wanted.classes or [study.study.settings.positive]
         masks: list[Mask] = []
-        for slide in slides:
-            mask = study.prediction(slide, PREDICTION_S).mask()
+        for slide, mask in cells.items():
             view = self._slides.view(slide)
             path = Path(view["path"])
             masks.append(
                 Mask(
                     label=path.name,
-                    features=mask_features(mask, study.id, names, wanted.kind)["features"],
+                    features=mask_features(mask, wanted.study, names, wanted.kind)["features"],
                     name=path.name,
                     path=path,
                     fingerprint=view["fingerprint"],
@@ -167,5 +165,5 @@ class Imports:
 
         handle.report(0, len(masks), "importing")
         options = ImportOptions(wanted.kind, wanted.replace)
-        rows, folder = import_masks(project, matches, study.id, options, told)
+        rows, folder = import_masks(project, matches, wanted.study, options, told)
         return {"rows": rows, "folder": None if folder is None else str(folder)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from tests.unit.qupath.projects import WHOLE, entry, write_project
 
 from slideloop.errors import ProjectError, ProjectOpenError
-from slideloop.qupath.backups import Backup, changes, prune, restore
+from slideloop.qupath.backups import Backup, changes, digest, prune, restore
 from slideloop.qupath.checking import check_images
 from slideloop.qupath.guard import (
     HEARTBEAT,
@@ -40,7 +41,8 @@ def put(project: ProjectFile, content: bytes) -> None:
     work = backup.folder.parent / "work-test"
     work.mkdir()
     (work / DATA).write_bytes(content)
-    backup.publish(project.images[0], work)
+    image = project.images[0]
+    backup.publish(image, digest(image.data), work)
     work.rmdir()
 
 
@@ -48,7 +50,7 @@ def put_back(project: ProjectFile, number: int = 0) -> Path:
     """Take the newest import of an image back; return where the copy of what was there is."""
     backup = Backup(project, "restore")
     try:
-        restore(project, project.images[number], backup)
+        restore(project.images[number], changes(project), backup)
     finally:
         backup.drop_if_empty()
     return backup.folder
@@ -103,6 +105,27 @@ def test_only_the_newest_copies_are_kept(project: ProjectFile) -> None:
     assert len(changes(project)) == 2
     put_back(project)
     assert project.images[0].data.read_bytes() == b"two"
+
+
+def test_the_parts_of_one_import_keep_their_copies_together(project: ProjectFile) -> None:
+    folder: Path | None = None
+    for image in project.images:
+        backup = Backup(project, "import", folder)
+        folder = backup.folder
+        work = folder.parent / f"work-{image.id}"
+        work.mkdir()
+        (work / DATA).write_bytes(b"new")
+        backup.publish(image, digest(image.data), work)
+        backup.report({"qupath": "0.6.0"}, [{"entry": image.id}])
+        work.rmdir()
+        prune(project, 1)
+    assert folder is not None
+    assert {each.image for each in changes(project)} == {"1", "2"}
+    report = json.loads((folder / "report.json").read_bytes())
+    assert report["rows"] == [{"entry": "1"}, {"entry": "2"}]
+    for number in range(2):
+        put_back(project, number)
+    assert {image.data.read_bytes() for image in project.images} == {WHOLE}
 
 
 def test_check_tells_what_became_of_an_import(project: ProjectFile) -> None:
