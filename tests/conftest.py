@@ -117,6 +117,23 @@ def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_slides: Path
 
 
 @pytest.fixture(scope="session")
+def small_journal(
+    tmp_path_factory: pytest.TempPathFactory, small_slides: Path, small_workspace: Path
+) -> Path:
+    """The journal of a study of one round of eight on `small.tif`."""
+    from tests.command_line import QUICK, slideloop
+
+    out = tmp_path_factory.mktemp("played")
+    outcome = slideloop(
+        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
+        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
+        "--seeds", 1, "--workspace", small_workspace, "--out", out, *QUICK,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return out / "study-random-0.ndjson"
+
+
+@pytest.fixture(scope="session")
 def colon(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Subject]:
     """The real colon slide, 1,676 patches of 224 px, features of the stand-in weights, its truth.
 

@@ -118,6 +118,19 @@ class Site:
             self.query(study)
         return study
 
+    def learnt(self) -> str:
+        """Make a study whose only round is labelled, truly, and learnt from."""
+        study = self.study(rounds=1, k=10)
+        found = self.served.api("GET", f"/studies/{study}/round")
+        tumour = {rectangle[:2] for rectangle in self.rectangles}
+        for patch in found["patches"]:
+            label = CLASSES[0] if (patch["x"], patch["y"]) in tumour else CLASSES[1]
+            path = f"/studies/{study}/labels/{patch['id']}"
+            self.served.api("PUT", path, label=label, round_id=found["round_id"])
+        found = self.served.api("GET", f"/studies/{study}/round?wait=30")
+        assert found["state"] == "session_over", found
+        return study
+
     def query(self, study: str, number: int = 0) -> None:
         """Start a session on the tumour and wait for its first round."""
         self.served.api.query(study, self.slide, self.rectangles[number], CLASSES[0])

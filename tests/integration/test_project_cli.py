@@ -134,24 +134,9 @@ def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> N
 # A study that goes through a project ------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def journal(
-    tmp_path_factory: pytest.TempPathFactory, small_slides: Path, small_workspace: Path
-) -> Path:
-    """A study of one round on `small.tif`."""
-    out = tmp_path_factory.mktemp("played")
-    outcome = slideloop(
-        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
-        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
-        "--seeds", 1, "--workspace", small_workspace, "--out", out, *QUICK,
-    )  # fmt: skip
-    assert outcome.code == 0, outcome.err
-    return out / "study-random-0.ndjson"
-
-
 @pytest.fixture
 def through(
-    tmp_path: Path, small_slides: Path, small_workspace: Path, journal: Path
+    tmp_path: Path, small_slides: Path, small_workspace: Path, small_journal: Path
 ) -> Callable[..., Outcome]:
     """Go through a project of slides, and of images that are none, without importing."""
     fluorescence = entry(3, "stained.tif", (small_slides / "small.tif").as_uri())
@@ -168,7 +153,7 @@ def through(
 
     def run(*arguments: Any) -> Outcome:
         return slideloop(
-            "project", "run", project.folder, "--study", journal, "--dry-run",
+            "project", "run", project.folder, "--study", small_journal, "--dry-run",
             "--workspace", small_workspace, *QUICK, *arguments,
         )  # fmt: skip
 

@@ -33,15 +33,7 @@ def played(
     qupath: QuPath, site: Site, tmp_path_factory: pytest.TempPathFactory, small_slides: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
     """What the program found, the server's objects before, and the study; each version's own."""
-    study = site.study(rounds=1, k=10)
-    api = site.served.api
-    found = api("GET", f"/studies/{study}/round")
-    tumour = {rectangle[:2] for rectangle in site.rectangles}
-    for patch in found["patches"]:
-        label = POSITIVE if (patch["x"], patch["y"]) in tumour else OTHER
-        path = f"/studies/{study}/labels/{patch['id']}"
-        api("PUT", path, label=label, round_id=found["round_id"])
-    assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
+    study = site.learnt()
     objects = _objects(site, study)
     home = tmp_path_factory.mktemp("home")
     project = home / "project"

@@ -46,16 +46,7 @@ def study(qupath: QuPath, indexed_site: Site) -> str:
     """A study that has learnt from one round; each version's own."""
     assert qupath
     indexed_site.served.start()
-    api = indexed_site.served.api
-    study = indexed_site.study(rounds=1, k=10)
-    found = api("GET", f"/studies/{study}/round")
-    tumour = {rectangle[:2] for rectangle in indexed_site.rectangles}
-    for patch in found["patches"]:
-        label = POSITIVE if (patch["x"], patch["y"]) in tumour else OTHER
-        path = f"/studies/{study}/labels/{patch['id']}"
-        api("PUT", path, label=label, round_id=found["round_id"])
-    assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
-    return study
+    return indexed_site.learnt()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.command_line import QUICK, Outcome, slideloop
-from tests.groovy.conftest import CLASSES as SITE_CLASSES
 from tests.groovy.conftest import Site
 from tests.qupath.installed import QuPath
 
@@ -333,16 +332,17 @@ def test_left_over_patches_are_removed_and_nothing_else(place: Place) -> None:
 
 
 def test_a_study_goes_through_the_project_and_goes_on_where_it_was(
-    place: Place, small_slides: Path, small_workspace: Path
+    place: Place, small_workspace: Path, small_journal: Path
 ) -> None:
-    played = slideloop(
-        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
-        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
-        "--seeds", 1, "--workspace", small_workspace, "--out", place.home / "played", *QUICK,
-    )  # fmt: skip
-    assert played.code == 0, played.err
-    journal = place.home / "played" / "study-random-0.ndjson"
-    command = ("--force", "--study", journal, "--workspace", small_workspace, "--json", *QUICK)
+    command = (
+        "--force",
+        "--study",
+        small_journal,
+        "--workspace",
+        small_workspace,
+        "--json",
+        *QUICK,
+    )
     first = place("run", *command, "--only", "small.tif")
     assert first.code == 0, first.err
     before = place.objects("small.tif")
@@ -390,19 +390,10 @@ def test_killed_at_any_moment_it_leaves_every_object_that_was_there(place: Place
 
 
 def test_the_server_imports_behind_a_request(place: Place, indexed_site: Site) -> None:
-    study = indexed_site.study(rounds=1, k=10)
     indexed_site.served.start()
     api = indexed_site.served.api
-    found = api("GET", f"/studies/{study}/round")
-    tumour = {rectangle[:2] for rectangle in indexed_site.rectangles}
-    positive, other = SITE_CLASSES
-    for patch in found["patches"]:
-        label = positive if (patch["x"], patch["y"]) in tumour else other
-        path = f"/studies/{study}/labels/{patch['id']}"
-        api("PUT", path, label=label, round_id=found["round_id"])
-    assert api("GET", f"/studies/{study}/round?wait=30")["state"] == "session_over"
-    slides = indexed_site.root
-    folder = slides / f"project-{uuid.uuid4().hex[:8]}"
+    study = indexed_site.learnt()
+    folder = indexed_site.root / f"project-{uuid.uuid4().hex[:8]}"
     shutil.copytree(place.folder, folder)
     body = {"project": str(folder / "project.qpproj"), "study": study}
     refused = api("POST", "/imports", **body)

@@ -12,7 +12,7 @@ import tifffile
 from tests.groovy.conftest import Site
 from tests.qupath.installed import LIB, QuPath
 from tests.qupath.opened import Desk, Opened
-from tests.qupath.window import Window
+from tests.qupath.window import DRAW, Window
 
 SCRIPTS = LIB.parent
 PROJECT = """
@@ -28,13 +28,6 @@ def turned = new RotatedImageServer(builder(given.slide).build(), quarter)
 project.addImage(turned.builder).imageName = 'rotated.tif'
 project.syncChanges()
 gui.project = project
-1
-"""
-DRAW = """
-def roi = ROIs.createRectangleROI(10, 10, 60, 50, ImagePlane.defaultPlane)
-def drawn = PathObjects.createAnnotationObject(roi, PathClass.fromString('Tumor'))
-gui.imageData.hierarchy.addObject(drawn)
-gui.imageData.hierarchy.selectionModel.selectedObject = drawn
 1
 """
 QUERY = "slideloop: Query with rectangle"
@@ -100,7 +93,7 @@ def test_an_image_that_cannot_be_used_is_refused_and_nothing_is_sent(
 ) -> None:
     before = indexed_site.served.api("GET", "/slides")
     window.open(name)
-    window(DRAW)
+    window(DRAW, rectangle=(10, 10, 60, 50))
     window("gui.stage.with { it.toFront(); it.requestFocus() }; 1")
     window.press("QuPath - ", "shift+q")
     window.reads(QUERY, REFUSED[name])

@@ -11,6 +11,7 @@ import pytest
 from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
+from tests.qupath.window import DRAW
 
 from slideloop.errors import ProjectOpenError
 from slideloop.qupath.guard import HEARTBEAT, require_unopened
@@ -43,18 +44,6 @@ given.images.each {
 }
 project.syncChanges()
 gui.setProject(project)
-1
-"""
-DRAW = """
-import qupath.lib.objects.PathObjects
-import qupath.lib.objects.classes.PathClass
-import qupath.lib.regions.ImagePlane
-import qupath.lib.roi.ROIs
-def (x, y, width, height) = given.rectangle
-def roi = ROIs.createRectangleROI(x, y, width, height, ImagePlane.getDefaultPlane())
-def drawn = PathObjects.createAnnotationObject(roi, PathClass.fromString('Tumor'))
-gui.imageData.hierarchy.addObject(drawn)
-gui.imageData.hierarchy.selectionModel.setSelectedObject(drawn)
 1
 """
 IMPORT_READY = (

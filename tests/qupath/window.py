@@ -18,6 +18,20 @@ import qupath.lib.projects.Projects
 import qupath.lib.regions.*
 import qupath.lib.roi.*
 """
+DRAW = """
+import qupath.lib.objects.PathObjects
+import qupath.lib.objects.classes.PathClass
+import qupath.lib.regions.ImagePlane
+import qupath.lib.roi.ROIs
+def (x, y, width, height) = given.rectangle
+def roi = ROIs.createRectangleROI(x, y, width, height, ImagePlane.getDefaultPlane())
+def drawn = PathObjects.createAnnotationObject(roi, PathClass.fromString('Tumor'))
+gui.imageData.hierarchy.addObject(drawn)
+gui.imageData.hierarchy.selectionModel.setSelectedObject(drawn)
+1
+"""
+"""An annotation of the class Tumor over `given.rectangle`, selected."""
+
 FIND = "Window.windows.find { it instanceof Stage && it.title?.contains('TITLE') }"
 TEXTS = f"""
 {IMPORTS}
