@@ -61,6 +61,16 @@ def test_an_outline_that_crosses_itself_becomes_areas_with_ids_of_their_own(
         assert each["id"] == str(object_id(study, name, shape))
 
 
+def test_no_area_is_lost_where_a_line_is_left_beside_it(tmp_path: Path, mask: CellMask) -> None:
+    spiked = [[0, 0], [96, 96], [96, 0], [0, 96], [0, 150], [0, 96], [0, 0]]
+    mended = shapely.make_valid(shapely.Polygon(spiked))
+    assert [part.geom_type for part in mended.geoms] == ["MultiPolygon", "LineString"]
+    path = _edited(tmp_path, mask, geometry={"type": "Polygon", "coordinates": [spiked]})
+    features = (read_mask(path) or ("", "", []))[2]
+    areas = sum(shapely.geometry.shape(each["geometry"]).area for each in features[:2])
+    assert areas == mended.area
+
+
 def test_measurements_are_read_in_both_forms_of_qupaths(tmp_path: Path, mask: CellMask) -> None:
     listed = [{"name": "x", "value": 1}, {"name": "slideloop probability", "value": 0.75}]
     features = (read_mask(_edited(tmp_path, mask, measurements=listed)) or ("", "", []))[2]
