@@ -99,6 +99,47 @@ def write_rgba(
     return path
 
 
+def write_scn(path: Path, pixels: NDArray[np.uint8], x: int, y: int) -> Path:
+    """Leica slide whose scanned area lies at (x, y) of a larger one: OpenSlide says its bounds."""
+    nm, height, width = 500, *pixels.shape[:2]
+    whole_size, macro = ((width + 2 * x) * nm, (height + 2 * y) * nm), np.full((48, 80, 3), 240)
+    levels = (pixels, halved(halved(pixels)))
+    images = "".join(
+        f'<image name="{name}" uuid="urn:uuid:{name}">'
+        "<creationDate>2020-01-01T00:00:00Z</creationDate>"
+        f'<device model="Leica SCN400" version="1"/>{_scn_levels(parts, first)}'
+        f'<view sizeX="{size[0]}" sizeY="{size[1]}" offsetX="{left * nm}" offsetY="{top * nm}"'
+        ' spacingZ="0"/><scanSettings><objectiveSettings>'
+        f"<objective>{objective}</objective></objectiveSettings><illuminationSettings>"
+        "<numericalAperture>0.4</numericalAperture>"
+        "<illuminationSource>brightfield</illuminationSource></illuminationSettings>"
+        "</scanSettings></image>"
+        for name, parts, first, size, left, top, objective in (
+            ("macro", (macro,), 0, whole_size, 0, 0, 0.6),
+            ("slide", levels, 1, (width * nm, height * nm), x, y, 20),
+        )
+    )
+    description = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" '
+        f'uuid="urn:uuid:1"><collection name="one" uuid="urn:uuid:2" sizeX="{whole_size[0]}" '
+        f'sizeY="{whole_size[1]}"><barcode>none</barcode>{images}</collection></scn>'
+    )
+    options = {"tile": (256, 256), "photometric": "rgb", "compression": "deflate", "metadata": None}
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        file.write(macro.astype(np.uint8), description=description, **options)
+        for each in levels:
+            file.write(each, **options, resolution=(20_000, 20_000), resolutionunit=3)
+    return path
+
+
+def _scn_levels(parts: tuple[NDArray[np.uint8], ...], first: int) -> str:
+    rows = "".join(
+        f'<dimension sizeX="{part.shape[1]}" sizeY="{part.shape[0]}" r="{r}" ifd="{first + r}"/>'
+        for r, part in enumerate(parts)
+    )
+    return f'<pixels sizeX="{parts[0].shape[1]}" sizeY="{parts[0].shape[0]}">{rows}</pixels>'
+
+
 def write_header(
     path: Path,
     width: int,

@@ -52,6 +52,28 @@ def test_check_lists_all_images_and_changes_nothing(project: ProjectFile) -> Non
     assert "gone.svs: The image's file is not at" in slideloop("project", "check", project.file).out
 
 
+def test_check_says_what_it_cannot_read_and_what_has_another_size(
+    tmp_path: Path, small_slides: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "no-qupath"))
+    (tmp_path / "a.svs").write_bytes(b"slide")
+    larger = entry(3, "larger", (small_slides / "small.tif").as_uri())
+    larger["serverBuilder"]["metadata"]["width"] += 1
+    project = write_project(
+        tmp_path / "project",
+        entry(1, "a.svs", (tmp_path / "a.svs").as_uri()),
+        entry(2, "small.tif", (small_slides / "small.tif").as_uri()),
+        larger,
+    )
+    outcome = slideloop("project", "check", project.folder, "--json")
+    assert outcome.code == 3
+    assert "No QuPath was found" in outcome.err
+    rows = json.loads(outcome.out)["images"]
+    assert [row["is_readable"] for row in rows] == [False, True, True]
+    assert [row.get("code") for row in rows] == [None, None, "slide_size_differs"]
+    assert "not read by slideloop" in slideloop("project", "check", project.folder).out
+
+
 def test_a_dry_run_needs_no_qupath(project: ProjectFile, tmp_path: Path) -> None:
     mask = write_mask(tmp_path / "a.geojson")
     outcome = slideloop("project", "import", project.folder, "--geojson", mask, "--dry-run")

@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from tests.command_line import QUICK, Outcome, slideloop
 from tests.groovy.conftest import Site
 from tests.qupath.installed import QuPath
+from tests.slide_files import write_scn
 
+from slideloop.evaluation.generated import Scene
 from slideloop.masks.cells import CellMask
 from slideloop.masks.geojson import mask_features, write_geojson
 
@@ -28,6 +31,7 @@ SIDE, WIDTH, HEIGHT = 96, 1536, 1024
 CLASSES = ("Tumor: Invasive", "腫瘍なし")
 STUDY = "9c7f6f6e-6d0f-4f0b-9a52-1f1d8a1c0001"
 N_CELLS = 300
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "qupath_projects" / "v0.6.0-rc3"
 N_KILLS = 17
 """In each of three versions."""
 
@@ -77,6 +81,16 @@ class Place:
         """What QuPath reads of an image."""
         return self.read()["objects"][self.ids[name]]
 
+    def check(self) -> dict[str, dict[str, Any]]:
+        """What `project check` says of each image, by its name."""
+        found = json.loads(self("check", "--json").out)
+        by_id = {row["id"]: row for row in found["images"]}
+        return {name: by_id[id_] for name, id_ in self.ids.items()}
+
+    def edit(self, name: str, **edits: Any) -> None:
+        """Edit objects of an image in QuPath."""
+        self.qupath.run("edit", self.home, project=str(self.folder), entry=self.ids[name], **edits)
+
     def read(self) -> dict[str, Any]:
         """What QuPath reads of all images."""
         return self.qupath.run("objects", self.home, project=str(self.folder))
@@ -99,7 +113,11 @@ def made(qupath: QuPath, small_slides: Path, tmp_path_factory: pytest.TempPathFa
         {"file": str(home / "gone.tif"), "name": "gone.tif", "n": 2},
         {"file": str(home / "left.tif"), "name": "left.tif", "n": 0, "patches": 3},
         {"file": str(home / "two.tif"), "name": "turned.tif", "rotated": True},
+        {"file": str(home / "scanned.scn"), "name": "scanned.scn"},
+        {"file": str(home / "scanned.scn"), "name": "uncropped", "args": ["--no-crop"]},
     ]
+    pixels = Scene(3, WIDTH, HEIGHT).pixels(0, 0, WIDTH, HEIGHT)
+    write_scn(home / "scanned.scn", pixels, 300, 200)
     (home / "project").mkdir()
     ids = qupath.run("project", home, project=str(home / "project"), images=images)
     (home / "gone.tif").unlink()
@@ -141,6 +159,7 @@ def test_a_mask_comes_in_whole_and_leaves_all_others_as_they_were(place: Place) 
         assert each["class"] == (feature["properties"]["classification"].get("name") or CLASSES[0])
         probability = feature["properties"]["measurements"]["slideloop probability"]
         assert each["measurements"] == {"slideloop probability": pytest.approx(probability)}
+        assert shapely.from_wkt(each["shape"]).equals(shapely.geometry.shape(feature["geometry"]))
         assert (each["type"], each["locked"]) == ("PathDetectionObject", False)
     rest = set(place.ids.values()) - {place.ids["one.tif"]}
     assert all(after["objects"][id_] == before["objects"][id_] for id_ in rest)
@@ -200,7 +219,10 @@ def test_annotations_are_locked_and_tiles_are_squares(place: Place) -> None:
     assert place.import_("--geojson", masks, "--replace").code == 0
     ours = _ours(place.objects("one.tif"))
     assert {each["type"] for each in ours} == {"PathTileObject"}
-    assert len(ours) == mask().label.size
+    wanted = mask_features(mask(), STUDY, CLASSES, "tiles")["features"]
+    squares = {each["id"]: shapely.geometry.shape(each["geometry"]) for each in wanted}
+    assert len(ours) == len(squares) == mask().label.size
+    assert all(shapely.from_wkt(each["shape"]).equals(squares[each["id"]]) for each in ours)
 
 
 def test_a_slide_is_known_by_its_content_whatever_it_is_called(
@@ -229,6 +251,165 @@ def test_of_two_images_of_one_name_neither_is_chosen_but_by_the_user(place: Plac
     assert len(_ours(place.objects("one.tif"))) == len(
         mask_features(mask(), STUDY, CLASSES)["features"]
     )
+
+
+def test_a_mask_lies_where_qupath_shows_the_scanned_area_or_nowhere(place: Place) -> None:
+    masks = place.home / "masks"
+    for name in ("scanned", "uncropped"):
+        write_mask(masks, name)
+    outcome = place.import_("--geojson", masks, "--json")
+    rows = {row["image"]: row for row in json.loads(outcome.out)["rows"]}
+    assert rows["scanned.scn"]["pixels"] == "same"
+    assert len(place.objects("scanned.scn")) == rows["scanned.scn"]["n_added"]
+    assert rows["uncropped"]["code"] == "slide_size_differs"
+    assert place.objects("uncropped") == []
+
+
+def test_what_was_edited_since_stays_and_the_rest_is_replaced(place: Place) -> None:
+    masks = place.home / "masks"
+    write_mask(masks, "one")
+    assert place.import_("--geojson", masks).code == 0
+    first = {each["id"]: each for each in _ours(place.objects("one.tif"))}
+    reclassified, moved, removed, *_ = sorted(first)
+    place.edit("one.tif", classes={reclassified: "Stroma"}, moved=[moved], removed=[removed])
+    (found,) = place.check()["one.tif"]["masks"].values()
+    assert found == {"n_as_made": len(first) - 3, "n_edited": 2}
+    outcome = place.import_("--geojson", masks, "--replace", "--json")
+    (row,) = json.loads(outcome.out)["rows"]
+    kept = {key: row[key] for key in ("n_removed", "n_added", "n_edited_kept", "n_left_out")}
+    n = len(first)
+    assert kept == {"n_removed": n - 3, "n_added": n - 2, "n_edited_kept": 2, "n_left_out": 2}
+    after = {each["id"]: each for each in _ours(place.objects("one.tif"))}
+    assert after.keys() == first.keys()
+    assert after[reclassified]["class"] == "Stroma"
+    assert after[moved]["shape"] != first[moved]["shape"]
+    assert place.import_("--geojson", masks, "--discard-edits").code == 0
+    assert {each["id"]: each for each in _ours(place.objects("one.tif"))} == first
+
+
+def test_a_class_that_was_renamed_in_qupath_counts_as_edited(place: Place) -> None:
+    masks = place.home / "masks"
+    write_mask(masks, "one")
+    assert place.import_("--geojson", masks).code == 0
+    n = len([each for each in _ours(place.objects("one.tif")) if each["class"] == CLASSES[1]])
+    place.edit("one.tif", renamed={CLASSES[1]: "Stroma"})
+    outcome = place.import_("--geojson", masks, "--replace", "--json")
+    (row,) = json.loads(outcome.out)["rows"]
+    assert (row["n_edited_kept"], row["n_left_out"]) == (n, n)
+    classes = [each["class"] for each in _ours(place.objects("one.tif"))]
+    assert (classes.count("Stroma"), classes.count(CLASSES[1])) == (n, 0)
+
+
+def test_outlines_that_cross_themselves_and_classes_without_colour_come_in_mended(
+    place: Place,
+) -> None:
+    bow = [[96, 96], [288, 288], [288, 96], [96, 288], [96, 96]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [bow]},
+        "properties": {
+            "objectType": "detection",
+            "name": f"slideloop/{STUDY}",
+            "classification": {"name": "Tumor"},
+        },
+    }
+    (place.home / "one.geojson").write_text(json.dumps([feature]), "utf-8")
+    assert place.import_("--geojson", place.home / "one.geojson").code == 0
+    ours = _ours(place.objects("one.tif"))
+    shapes = [shapely.from_wkt(each["shape"]) for each in ours]
+    assert all(shape.is_valid for shape in shapes)
+    assert sum(shape.area for shape in shapes) == pytest.approx(192 * 192 / 2)
+    assert {each["class"] for each in ours} == {"Tumor"}
+
+
+def test_an_image_of_two_files_is_said_and_the_others_come_in(place: Place) -> None:
+    file = place.folder / "project.qpproj"
+    content = json.loads(file.read_bytes())
+    (two,) = [each for each in content["images"] if str(each["entryID"]) == place.ids["small.tif"]]
+    builder = two["serverBuilder"]
+    builder["uris"] = [builder.pop("uri")] * 2
+    file.write_text(json.dumps(content), "utf-8")
+    for name in ("one", "small"):
+        write_mask(place.home / "masks", name)
+    outcome = place.import_("--geojson", place.home / "masks", "--json")
+    rows = {row["image"]: row for row in json.loads(outcome.out)["rows"]}
+    assert rows["small.tif"]["code"] == "image_remote"
+    assert rows["one.tif"]["n_added"] == len(_ours(place.objects("one.tif")))
+
+
+def test_a_project_that_was_moved_with_its_images_gets_its_masks(
+    place: Place, small_slides: Path
+) -> None:
+    # As copied from a colleague's machine: what it says of the old places leads nowhere.
+    file = place.folder / "project.qpproj"
+    old = "file:/Z:/Study%20%C3%BC/"
+    content = json.loads(file.read_bytes())
+    content["uri"] = f"{old}project/project.qpproj"
+    for each in content["images"]:
+        if str(each["entryID"]) == place.ids["one.tif"]:
+            each["serverBuilder"]["uri"] = f"{old}slides/one.tif"
+    file.write_text(json.dumps(content), "utf-8")
+    here = place.folder.parent / "slides" / "one.tif"
+    here.parent.mkdir()
+    shutil.copyfile(small_slides / "small.tif", here)
+    row = place.check()["one.tif"]
+    assert (row["is_moved"], row["path"]) == (True, str(here))
+    before = file.read_bytes()
+    write_mask(place.home / "masks", "one")
+    outcome = place.import_("--geojson", place.home / "masks", "--json")
+    assert outcome.code == 0, outcome.out
+    (row,) = json.loads(outcome.out)["rows"]
+    assert row["pixels"] == "same"
+    assert len(_ours(place.objects("one.tif"))) == row["n_added"]
+    assert len(_others(place.objects("one.tif"))) == N_CELLS + 1
+    assert file.read_bytes() == before
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="shared/data/qupath_projects is not here")
+def test_a_project_of_a_release_candidate_is_read_and_nothing_in_it_changes(
+    place: Place, tmp_path: Path
+) -> None:
+    folder = tmp_path / "candidate"
+    shutil.copytree(SHARED, folder)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    outcome = slideloop("project", "check", folder, "--json")
+    assert outcome.code == 3
+    rows = json.loads(outcome.out)["images"]
+    assert len(rows) == 107
+    assert {row["code"] for row in rows} == {"image_missing"}
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_check_tells_each_state_and_changes_nothing(place: Place) -> None:
+    files = {file: file.stat() for file in place.folder.rglob("*")}
+    rows = place.check()
+    assert {file: file.stat() for file in place.folder.rglob("*")}.keys() == files.keys()
+    for file, stat in files.items():
+        assert (file.stat().st_mtime_ns, file.stat().st_size) == (stat.st_mtime_ns, stat.st_size)
+    codes = {name: row["code"] for name, row in rows.items() if "code" in row}
+    assert codes == {
+        "gone.tif": "image_missing",
+        "turned.tif": "server_type_unsupported",
+        "uncropped": "slide_size_differs",
+    }
+    assert {rows[name]["pixels"] for name in ("one.tif", "small.tif", "scanned.scn")} == {"same"}
+    assert all(rows[name]["is_readable"] for name in ("one.tif", "small.tif", "scanned.scn"))
+    assert (rows["one.tif"]["n_objects"], rows["one.tif"]["masks"]) == (N_CELLS + 1, {})
+    assert (rows["left.tif"]["n_objects"], rows["left.tif"]["n_temporary"]) == (1, 3)
+    assert (rows["small.tif"]["has_data"], rows["small.tif"]["n_objects"]) == (False, 0)
+
+
+def test_check_tells_a_mask_that_somebody_saved_over(place: Place) -> None:
+    data = place.folder / "data" / place.ids["one.tif"] / "data.qpdata"
+    before = data.read_bytes()
+    write_mask(place.home / "masks", "one")
+    assert place.import_("--geojson", place.home / "masks").code == 0
+    assert place.check()["one.tif"]["imported"] == "as_imported"
+    # As a QuPath does that had the image open all the time.
+    data.write_bytes(before)
+    place.edit("one.tif")
+    assert place.check()["one.tif"]["imported"] == "overwritten"
+    assert "somebody saved over it" in place("check").out
 
 
 def test_what_cannot_be_imported_is_said_and_the_others_are(place: Place) -> None:
@@ -387,6 +568,30 @@ def test_killed_at_any_moment_it_leaves_every_object_that_was_there(place: Place
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert place.read()["objects"] == after
     assert not list((place.folder / "slideloop").glob("work-*"))
+
+
+def test_the_scripts_and_the_command_line_replace_each_others_masks(
+    place: Place, indexed_site: Site
+) -> None:
+    indexed_site.served.start()
+    study, api = indexed_site.learnt(), indexed_site.served.api
+    given = {"url": indexed_site.served.url, "study": study, "slide": indexed_site.slide}
+    given |= {"project": str(place.folder), "entry": place.ids["small.tif"]}
+    first = place.qupath.run("import", place.home, **given)
+    made = place.objects("small.tif")
+    assert (first["removed"], first["added"]) == (0, len(made))
+    path = f"/studies/{study}/prediction?slide={indexed_site.slide}&format=geojson"
+    collection = {key: value for key, value in api("GET", path).items() if key != "status"}
+    mask = place.home / "small.geojson"
+    mask.write_text(json.dumps(collection), "utf-8")
+    assert place.import_("--geojson", mask).code == 3
+    outcome = place.import_("--geojson", mask, "--replace", "--json")
+    (row,) = json.loads(outcome.out)["rows"]
+    assert (row["n_removed"], row["n_added"], row["n_edited_kept"]) == (len(made), len(made), 0)
+    again = place.qupath.run("import", place.home, **given)
+    assert (again["removed"], again["added"]) == (len(made), len(made))
+    after = place.objects("small.tif")
+    assert sorted(after, key=str) == sorted(made, key=str)
 
 
 def test_the_server_imports_behind_a_request(place: Place, indexed_site: Site) -> None:

@@ -41,30 +41,41 @@ command.add_command(run)
 def check(project: Path, as_json: bool) -> None:
     """List the images of PROJECT and whether masks can go into them; nothing is changed.
 
-    Exit 3 if there is one into which none can go.
+    Where QuPath is installed, it also says what masks and left-over patches the images hold, and
+    whether QuPath shows the pixels that are read here. Exit 3 if there is an image into which no
+    mask can go.
     """
     from slideloop.qupath.checking import check_images
-    from slideloop.qupath.guard import opened_by
+    from slideloop.qupath.guard import opened_by, require_older
+    from slideloop.qupath.installation import find_qupath
     from slideloop.qupath.project_file import read_project
 
-    found = read_project(project)
-    rows = check_images(found)
+    found, qupath = read_project(project), find_qupath()
     opened = opened_by(found)
-    n_wrong = sum("problem" in row for row in rows)
-    if as_json:
-        print_json({"project": str(found.file), "version": found.version, "opened_by": opened,
-                    "classes": found.classes, "images": rows})  # fmt: skip
-    else:
-        click.echo(f"{found.file}, of QuPath {found.version or '?'}: {len(rows):,} images; "
+    if not as_json:
+        click.echo(f"{found.file}, of QuPath {found.version or '?'}: {len(found.images):,} images; "
                    f"classes {', '.join(found.classes) or 'none'}.")  # fmt: skip
         if opened:
             click.echo(f"It is open in QuPath ({opened}).")
-        for row in rows:
-            objects = (
-                "not opened yet" if row["n_objects"] is None else f"{row['n_objects']:,} objects"
-            )
-            state = row.get("problem") or objects
-            click.echo(f"{row['id']:>5}  {row['name']}: {state}")
+    if qupath is None:
+        say("No QuPath was found, so what the data files hold is not looked at.")
+    else:
+        try:
+            require_older(found, qupath)
+        except SlideloopError as err:
+            say(f"Nothing can be written into it. {err}")
+            qupath = None
+
+    def told(row: dict[str, Any]) -> None:
+        if not as_json:
+            click.echo(_state(row))
+
+    rows = check_images(found, qupath, told)
+    if as_json:
+        print_json({"project": str(found.file), "version": found.version, "opened_by": opened,
+                    "qupath": qupath and qupath.version, "classes": found.classes,
+                    "images": rows})  # fmt: skip
+    n_wrong = sum("problem" in row for row in rows)
     if n_wrong:
         say(f"{n_wrong} of {len(rows)} images cannot get a mask.")
         raise click.exceptions.Exit(IN_PART)
@@ -246,6 +257,27 @@ def clean(project: Path, force: bool, as_json: bool) -> None:
         click.echo(f"{_removed(n)} in {len(rows)} images with data.")
     if any("problem" in row for row in rows):
         raise click.exceptions.Exit(IN_PART)
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return what is known of an image, in a line."""
+    begin = f"{row['id']:>5}  {row['name']}: "
+    if "problem" in row:
+        return begin + row["problem"]
+    n_objects = row["n_objects"]
+    said = ["not opened yet" if n_objects is None else f"{n_objects:,} objects"]
+    for study, found in row.get("masks", {}).items():
+        edited = f" ({found['n_edited']:,} edited)" if found["n_edited"] else ""
+        said.append(f"{sum(found.values()):,} of study {study[:8]}{edited}")
+    if row["imported"] == "overwritten":
+        said.append("a mask that was imported is gone: somebody saved over it")
+    if row.get("n_temporary"):
+        said.append(f"{row['n_temporary']:,} left-over patches (see `project clean`)")
+    if row["is_moved"]:
+        said.append(f"its file is at {row['path']} now")
+    if "reading" in row:
+        said.append(f"not read by slideloop ({row['reading']})")
+    return begin + ", ".join(said)
 
 
 def _removed(n: int) -> str:

@@ -78,6 +78,13 @@ def marker(study_id: str) -> str:
     return f"{_MARKER}{study_id}"
 
 
+def study_of(name: str | None) -> str | None:
+    """Return the study that made an object of that name; None if it is none of slideloop."""
+    if name is None or not name.startswith(_MARKER) or name == _MARKER:
+        return None
+    return name.removeprefix(_MARKER)
+
+
 def object_id(study_id: str, class_name: str, geometry: BaseGeometry) -> uuid.UUID:
     """Make the identity of a mask object: it fits as long as nobody edits the object.
 
@@ -235,13 +242,12 @@ def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None
             f"{path.name} is not one mask of one study of slideloop.",
             hint="Give a file that `slideloop predict` or the server wrote.",
         )
-    name, object_type = studies.pop() or "", kinds.pop() or ""
-    if not name.startswith(_MARKER) or name == _MARKER:
+    study, object_type = study_of(studies.pop()), kinds.pop() or ""
+    if study is None:
         raise GeometryError(
             f"{path.name} is not a mask of slideloop: its objects are not named {_MARKER}<study>.",
             hint="Other objects come into QuPath by its own File > Import objects.",
         )
-    study = name.removeprefix(_MARKER)
     features: list[dict[str, Any]] = []
     for each in found:
         shape = each.geometry if each.geometry.is_valid else shapely.make_valid(each.geometry)

@@ -34,8 +34,8 @@ class Change:
     ----------
     folder : Path
         Of the import or restore.
-    is_import : bool
-        Whether it is not a restore.
+    kind : str
+        "import", "clean" or "restore".
     image : str
         Entry id.
     before, after : str or None
@@ -43,7 +43,7 @@ class Change:
     """
 
     folder: Path
-    is_import: bool
+    kind: str
     image: str
     before: str | None
     after: str | None
@@ -151,7 +151,7 @@ def changes(project: ProjectFile) -> list[Change]:
         try:
             noted: dict[str, Any] = json.loads(notes.read_bytes())["changes"]
             found += [
-                Change(notes.parent, kind != "restore", image, each["before"], each["after"])
+                Change(notes.parent, kind, image, each["before"], each["after"])
                 for image, each in noted.items()
             ]
         except (OSError, ValueError, TypeError, KeyError):
@@ -191,7 +191,7 @@ def restore(image: ProjectImage, done: Sequence[Change], backup: Backup) -> None
 
 def _latest(image: ProjectImage, done: Sequence[Change], folder: Path) -> Change:
     """Return the import that an image is still as it left it."""
-    imports = [each for each in done if each.is_import and each.image == image.id]
+    imports = [each for each in done if each.kind != "restore" and each.image == image.id]
     now = digest(image.data)
     for each in imports:
         if each.after == now:

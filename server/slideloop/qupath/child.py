@@ -47,6 +47,40 @@ def require_qupath() -> QuPath:
     return qupath
 
 
+def run_tasks(qupath: QuPath, job: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> None:
+    """Have a job done by paquo; an image that it cannot get over keeps no other from its turn.
+
+    Parameters
+    ----------
+    qupath : QuPath
+    job : dict
+        As `paquo_child` takes it: `project, mode, classes, tasks`.
+    told : callable
+        Gets an answer per task as soon as it is there, with `entry`, and `problem` if it failed.
+
+    Raises
+    ------
+    QuPathError
+        If paquo is not installed, or cannot use that QuPath at all.
+    """
+    tasks: list[dict[str, Any]] = job["tasks"]
+    while tasks:
+        settled: set[str] = set()
+
+        def heard(answer: dict[str, Any], settled: set[str] = settled) -> None:
+            if "entry" in answer:
+                settled.add(answer["entry"])
+                told(answer)
+
+        why = run_child(qupath, {**job, "tasks": tasks}, heard)
+        rest = [task for task in tasks if task["entry"] not in settled]
+        if rest:
+            # The one that it stopped at.
+            said = why or "QuPath said nothing about it."
+            told({"entry": rest[0]["entry"], "code": "failed", "problem": said})
+        tasks = rest[1:]
+
+
 def run_child(
     qupath: QuPath, job: dict[str, Any], told: Callable[[dict[str, Any]], None]
 ) -> str | None:
@@ -56,7 +90,7 @@ def run_child(
     ----------
     qupath : QuPath
     job : dict
-        As `paquo_child` takes it: `project`, `classes`, `tasks`.
+        As `paquo_child` takes it: `project, mode, classes, tasks`.
     told : callable
         Gets each answer as soon as it is there.
 

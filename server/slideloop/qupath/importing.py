@@ -14,6 +14,7 @@ from slideloop.errors import ProjectError
 from slideloop.masks.colours import colour_of, name_parts
 from slideloop.masks.geojson import ObjectKind, class_of, marker
 from slideloop.qupath.matching import Match
+from slideloop.qupath.pixels import places
 from slideloop.qupath.project_file import ProjectFile, ProjectImage
 from slideloop.qupath.writing import Piece, Row, obstacle, write
 
@@ -120,6 +121,7 @@ def import_masks(
             "kind": options.kind,
             "replace": options.replace,
             "discard_edits": options.discard_edits,
+            "places": places(match.image),
         }
         pieces.append(Piece(match.image, row, task, features))
     if not pieces:

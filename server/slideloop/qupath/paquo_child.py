@@ -1,8 +1,9 @@
 """The process that works on a project by paquo; the only importer of it.
 
 Run as `python -m slideloop.qupath.paquo_child JOB ANSWERS`: JOB is a file of JSON, ANSWERS gets a
-line of JSON per image. It works on a copy of the project that is nobody else's: what became of it,
-and whether it replaces the original, is its parent's business. paquo starts a JVM when imported.
+line of JSON per image. It writes into a copy of the project that is nobody else's: what became of
+it, and whether it replaces the original, is its parent's business. What only looks is given the
+original, read-only. paquo starts a JVM when imported.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 
-from slideloop.masks.geojson import object_id
+from slideloop.masks.geojson import object_id, study_of
 
 TEMPORARY = "slideloop.patch"
 """Key in the metadata of the annotations that show an open round in QuPath."""
@@ -48,10 +50,11 @@ def main() -> None:
 
         from paquo.projects import QuPathProject
 
-        project = QuPathProject(job["project"], mode="r+")
+        project = QuPathProject(job["project"], mode=job["mode"])
         tell(qupath=str(project.version))
         _load_openslide()
-        _add_classes(project, job["classes"])
+        if job["mode"] != "r":
+            _add_classes(project, job["classes"])
         entries = {entry.entry_id: entry for entry in project.images}
         for task in job["tasks"]:
             try:
@@ -133,6 +136,7 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
     ours = [(key, each) for key, each in after if key[0] not in staying]
     return {
         "is_changed": True,
+        "shown": _shown(entry, task["places"]),
         "n_before": len(held),
         "n_after": len(after),
         "n_added": len(made),
@@ -163,7 +167,72 @@ def _clean(entry: Any, _task: dict[str, Any]) -> dict[str, Any]:
     return {"is_changed": bool(left), "n_removed": len(left), "n_after": n_after}
 
 
-_ACTIONS = {"import": _import, "clean": _clean}
+def _look(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Say what an image holds, and how QuPath shows it."""
+    hierarchy = _stored(entry)
+    masks: dict[str, Counter[str]] = {}
+    for each in _objects(hierarchy):
+        study = study_of(str(each.getName() or ""))
+        if study is not None:
+            edited = "n_edited" if _is_edited(each, study) else "n_as_made"
+            masks.setdefault(study, Counter(n_edited=0, n_as_made=0))[edited] += 1
+    n_temporary = sum(1 for each in hierarchy.getAllObjects(False) if _is_temporary(each))
+    found: dict[str, Any] = {
+        "n_objects": int(hierarchy.nObjects()) - n_temporary,
+        "n_temporary": n_temporary,
+        "masks": masks,
+    }
+    if not entry.is_readable():
+        return found
+    return found | {"shown": _shown(entry, task["places"])}
+
+
+def _annotations(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """Write the annotations that have a class, but for masks of ours, as GeoJSON."""
+    from jpype import JClass
+
+    kept = JClass("java.util.ArrayList")()
+    for each in _objects(_stored(entry)):
+        drawn = each.isAnnotation() and each.getPathClass() is not None and each.getROI().isArea()
+        if drawn and study_of(str(each.getName() or "")) is None:
+            kept.add(each)
+    path_io, options = (
+        JClass("qupath.lib.io.PathIO"),
+        JClass("qupath.lib.io.PathIO$GeoJsonExportOptions"),
+    )
+    file = JClass("java.nio.file.Path").of(task["out"])
+    path_io.exportObjectsAsGeoJSON(file, kept, options.FEATURE_COLLECTION)
+    return {"n_annotations": int(kept.size())}
+
+
+_ACTIONS = {"import": _import, "clean": _clean, "look": _look, "annotations": _annotations}
+
+
+def _shown(entry: Any, places: list[dict[str, int]]) -> dict[str, Any]:
+    """Return size, kind of server and the mean colours of some places, as QuPath shows them."""
+    from jpype import JClass
+
+    request = JClass("qupath.lib.regions.RegionRequest")
+    server = entry.java_object.getServerBuilder().build()
+    try:
+        probe: list[dict[str, Any]] = []
+        for each in places:
+            x, y, width, height = (each[side] for side in ("x", "y", "width", "height"))
+            if x + width > server.getWidth() or y + height > server.getHeight():
+                continue
+            wanted = request.createInstance(server.getPath(), 1.0, x, y, width, height)
+            pixels = server.readRegion(wanted)
+            argb = np.array(pixels.getRGB(0, 0, width, height, None, 0, width), np.int32)
+            rgb = [float(((argb >> shift) & 255).mean()) for shift in (16, 8, 0)]
+            probe.append({**each, "rgb": rgb})
+        return {
+            "width": int(server.getWidth()),
+            "height": int(server.getHeight()),
+            "server_type": str(server.getServerType()),
+            "probe": probe,
+        }
+    finally:
+        server.close()
 
 
 def _stored(entry: Any) -> Any:

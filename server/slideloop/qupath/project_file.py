@@ -6,13 +6,15 @@ folder. Changes nothing; whose content it is, is not trusted.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from slideloop.errors import ProjectError
@@ -53,6 +55,8 @@ class ProjectImage:
     metadata : dict of str
     folder : Path
         With its data file; need not exist.
+    moved : Path or None
+        Its file, where it is not at its URI, but lies to the project as it did when that was saved.
     """
 
     id: str
@@ -65,11 +69,19 @@ class ProjectImage:
     is_rgb: bool | None
     metadata: dict[str, str]
     folder: Path
+    moved: Path | None = None
 
     @property
     def path(self) -> Path | None:
         """The file on this machine that it shows; None if it is none, or not one."""
+        if self.moved is not None:
+            return self.moved
         return local_path(self.uris[0]) if len(self.uris) == 1 else None
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether its file is not where the project says."""
+        return self.moved is not None
 
     @property
     def data(self) -> Path:
@@ -124,12 +136,15 @@ class ProjectFile:
     images : tuple of ProjectImage
     classes : tuple of str
         Of its class list; derived ones as "Tumor: Invasive".
+    created : int or None
+        When it was made, in ms: what it keeps wherever it is moved to.
     """
 
     file: Path
     version: str | None
     images: tuple[ProjectImage, ...]
     classes: tuple[str, ...]
+    created: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -155,13 +170,39 @@ def read_project(path: Path) -> ProjectFile:
     images: Any = content.get("images")
     if not isinstance(images, list):
         raise ProjectError(f"{file} lists no images.", hint=_HINT)
-    version = content.get("version")
+    version, created, uri = (content.get(key) for key in ("version", "createTimestamp", "uri"))
+    found = [_image(each, file) for each in cast(list[Any], images)]
+    if isinstance(uri, str) and local_path(uri) != file:
+        found = [_followed(image, uri, file) for image in found]
     return ProjectFile(
         file=file,
         version=version if isinstance(version, str) else None,
-        images=tuple(_image(each, file) for each in cast(list[Any], images)),
+        images=tuple(found),
         classes=tuple(_classes(file.parent / CLASSES)),
+        created=created if isinstance(created, int) else None,
     )
+
+
+def copy_project(project: ProjectFile, target: Path) -> None:
+    """Copy a project's own file; in the copy, moved images are where they are now.
+
+    Parameters
+    ----------
+    project : ProjectFile
+    target : Path
+        File to write.
+    """
+    raw = project.file.read_bytes()
+    moved = {image.id: image.moved for image in project.images if image.moved is not None}
+    if moved:
+        content = json.loads(raw)
+        for each in content["images"]:
+            path = moved.get(str(each["entryID"]))
+            if path is not None:
+                leaf = list(_builders(each["serverBuilder"]))[-1]
+                leaf |= {"uris": [path.as_uri()]} if leaf.get("uris") else {"uri": path.as_uri()}
+        raw = json.dumps(content).encode()
+    target.write_bytes(raw)
 
 
 def local_path(uri: str) -> Path | None:
@@ -220,6 +261,28 @@ def _image(content: Any, file: Path) -> ProjectImage:
             f"An image of {file} cannot be understood ({type(err).__name__}: {err}).",
             hint="Open the project in QuPath, save it, and try again.",
         ) from err
+
+
+def _followed(image: ProjectImage, old: str, file: Path) -> ProjectImage:
+    """Find an image's file that was moved together with the project, as QuPath itself looks for it.
+
+    Parameters
+    ----------
+    image : ProjectImage
+    old : str
+        URI of the project's file when QuPath last saved it.
+    file : Path
+        Where it is now.
+    """
+    path = image.path
+    if path is None or path.is_file():
+        return image
+    then, there = urlsplit(old), urlsplit(image.uris[0])
+    if (then.scheme, then.netloc) != (there.scheme, there.netloc):
+        return image
+    way = posixpath.relpath(unquote(there.path), posixpath.dirname(unquote(then.path)))
+    candidate = Path(os.path.normpath(file.parent / way))
+    return dataclasses.replace(image, moved=candidate) if candidate.is_file() else image
 
 
 def _builders(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

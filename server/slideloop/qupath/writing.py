@@ -19,7 +19,16 @@ from slideloop.errors import OutputError, ProjectOpenError, SlideloopError
 from slideloop.qupath import child
 from slideloop.qupath.backups import Backup, digest, prune
 from slideloop.qupath.guard import hold_project, require_closed, require_older, require_unopened
-from slideloop.qupath.project_file import BACKUP, CLASSES, DATA, SUMMARY, ProjectFile, ProjectImage
+from slideloop.qupath.pixels import compare
+from slideloop.qupath.project_file import (
+    BACKUP,
+    CLASSES,
+    DATA,
+    SUMMARY,
+    ProjectFile,
+    ProjectImage,
+    copy_project,
+)
 
 _SPARE_BYTES = 64 * 2**20
 _WORK = "work-"
@@ -46,11 +55,6 @@ class Piece:
     row: Row
     task: dict[str, Any]
     features: list[dict[str, Any]]
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its outcome is known."""
-        return "n_after" in self.row or "problem" in self.row
 
     def settle(self, answer: dict[str, Any], told: Callable[[Row], None]) -> None:
         """Put in what became of it, and tell it."""
@@ -151,7 +155,7 @@ class _Work:
     ) -> None:
         self._project, self._folder, self._backup, self._told = project, folder, backup, told
         self._before = digest(project.file)
-        shutil.copy2(project.file, folder / project.file.name)
+        copy_project(project, folder / project.file.name)
         if (project.folder / CLASSES).is_file():
             (folder / CLASSES).parent.mkdir()
             shutil.copy2(project.folder / CLASSES, folder / CLASSES)
@@ -164,23 +168,14 @@ class _Work:
         tasks = [self._task(piece) for piece in pieces]
 
         def heard(answer: dict[str, Any]) -> None:
-            if "entry" not in answer:
-                return
-            piece = by_entry[answer["entry"]]
+            piece = by_entry[answer.pop("entry")]
             if answer.pop("is_changed", False):
-                answer |= self._publish(piece.image, copied[piece.image.id])
+                answer |= self._accept(piece.image, answer, copied[piece.image.id])
             piece.settle(answer, self._told)
 
-        while tasks:
-            file = self._folder / self._project.file.name
-            job = {"project": str(file), "classes": classes, "tasks": tasks}
-            why = child.run_child(qupath, job, heard)
-            rest = [task for task in tasks if not by_entry[task["entry"]].is_settled]
-            if rest:
-                # The one that it stopped at; the others behind it get their turn.
-                said = why or "QuPath said nothing about it."
-                by_entry[rest[0]["entry"]].settle({"code": "failed", "problem": said}, self._told)
-            tasks = rest[1:]
+        file = self._folder / self._project.file.name
+        job = {"project": str(file), "mode": "r+", "classes": classes, "tasks": tasks}
+        child.run_tasks(qupath, job, heard)
 
     def _copy(self, image: ProjectImage) -> str | None:
         """Copy an image's folder, and return the digest of its data file."""
@@ -199,22 +194,29 @@ class _Work:
         file.write_text(json.dumps(collection, allow_nan=False), "utf-8")
         return {**piece.task, "entry": piece.image.id, "features": str(file)}
 
-    def _publish(self, image: ProjectImage, before: str | None) -> dict[str, Any]:
+    def _accept(
+        self, image: ProjectImage, answer: dict[str, Any], before: str | None
+    ) -> dict[str, Any]:
         """Put the copy's data file in the image's place; return why not, if that is so."""
+        shown = answer.pop("shown", None)
         try:
-            if (digest(self._project.file), digest(image.data)) != (self._before, before):
-                raise ProjectOpenError(
-                    "Somebody saved the project meanwhile, so the image is as they saved it.",
-                    hint="Close it in QuPath and try again.",
-                )
-            if (self._folder / CLASSES).is_file():
-                self._backup.publish_classes(self._folder / CLASSES)
-            self._backup.publish(image, before, self._folder / "data" / image.id)
+            agreed = {} if shown is None else {"pixels": compare(image, shown)}
+            self._publish(image, before)
         except SlideloopError as err:
             return {"code": err.code, "problem": str(err)}
         except OSError as err:
             return {"code": OutputError.code, "problem": f"It cannot be written: {err.strerror}."}
-        return {}
+        return agreed
+
+    def _publish(self, image: ProjectImage, before: str | None) -> None:
+        if (digest(self._project.file), digest(image.data)) != (self._before, before):
+            raise ProjectOpenError(
+                "Somebody saved the project meanwhile, so the image is as they saved it.",
+                hint="Close it in QuPath and try again.",
+            )
+        if (self._folder / CLASSES).is_file():
+            self._backup.publish_classes(self._folder / CLASSES)
+        self._backup.publish(image, before, self._folder / "data" / image.id)
 
 
 def _fresh_work(backup: Backup) -> Path:

@@ -47,6 +47,9 @@ COLOUR_TOLERANCE = 4.0
 
 _ROWS_AT_ONCE = 512
 
+_PLACE_PX, _OVERVIEW_PX = 256, 1024
+_N_PARTS, _N_PLACES = 4, 8
+
 
 def check_agreement(
     info: SlideInfo,
@@ -158,6 +161,51 @@ def _check_probe(info: SlideInfo, probe: Sequence[dict[str, Any]]) -> None:
                 f"slide of {info.width} x {info.height} px.",
                 hint="Send level-0 pixels.",
             )
+
+
+def probe_places(reader: SlideReader) -> list[dict[str, int]]:
+    """Return rectangles by which a slide can be told from another, or from itself turned.
+
+    They are the most coloured place of each sixteenth of the slide, and the best eight of these.
+
+    Parameters
+    ----------
+    reader : SlideReader
+        The open slide.
+
+    Returns
+    -------
+    list of dict
+        `x, y, width, height` in level-0 pixels, inside the slide; at least one.
+
+    Raises
+    ------
+    UnreadableSlideError
+        If the slide cannot be read.
+    """
+    info = reader.info
+    width, height = min(_PLACE_PX, info.width), min(_PLACE_PX, info.height)
+    overview = reader.thumbnail(_OVERVIEW_PX).astype(np.int16)
+    colour = overview.max(2) - overview.min(2)
+    scale = info.width / colour.shape[1], info.height / colour.shape[0]
+    step = max(1, round(width / scale[0])), max(1, round(height / scale[1]))
+    best: dict[tuple[int, int], tuple[float, int, int]] = {}
+    for top in range(0, colour.shape[0] - step[1] + 1, step[1]):
+        for left in range(0, colour.shape[1] - step[0] + 1, step[0]):
+            part = top * _N_PARTS // colour.shape[0], left * _N_PARTS // colour.shape[1]
+            here = float(colour[top : top + step[1], left : left + step[0]].mean())
+            if here > best.get(part, (-1.0, 0, 0))[0]:
+                best[part] = here, left, top
+    found = sorted(best.values(), key=lambda each: -each[0])[:_N_PLACES] or [(0.0, 0, 0)]
+    return [
+        {
+            "x": min(int(left * scale[0]), info.width - width),
+            "y": min(int(top * scale[1]), info.height - height),
+            "width": width,
+            "height": height,
+        }
+        for _, left, top in found
+    ]
 
 
 def mean_colour(

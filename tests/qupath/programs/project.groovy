@@ -20,7 +20,7 @@ def plane = ImagePlane.defaultPlane
 def ids = [:]
 settings.images.eachWithIndex { given, i ->
     def uri = new File(given.file).toURI().toString()
-    def builder = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, uri).builders[0]
+    def builder = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, uri, *(given.args ?: [])).builders[0]
     if (given.rotated) {
         builder = new RotatedImageServer(builder.build(), RotatedImageServer.Rotation.ROTATE_180).builder
     }

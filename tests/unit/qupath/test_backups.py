@@ -130,7 +130,7 @@ def test_the_parts_of_one_import_keep_their_copies_together(project: ProjectFile
 
 def test_check_tells_what_became_of_an_import(project: ProjectFile) -> None:
     def said() -> object:
-        return check_images(project)[0]["imported"]
+        return check_images(project, None, lambda _: None)[0]["imported"]
 
     assert said() is None
     put(project, b"one")

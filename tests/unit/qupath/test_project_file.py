@@ -10,7 +10,13 @@ import pytest
 from tests.unit.qupath.projects import WHOLE, entry, write_project
 
 from slideloop.errors import ProjectError
-from slideloop.qupath.project_file import SUMMARY, local_path, read_project
+from slideloop.qupath.project_file import (
+    SUMMARY,
+    ProjectFile,
+    copy_project,
+    local_path,
+    read_project,
+)
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "qupath_projects" / "v0.6.0-rc3"
 
@@ -96,3 +102,55 @@ def test_what_is_no_project_is_said(tmp_path: Path, content: str, words: str) ->
 def test_a_folder_without_a_project_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="There is no project"):
         read_project(tmp_path)
+
+
+def moved_project(folder: Path, old: str, uri: str) -> ProjectFile:
+    """A project that was saved as `old`, with one image that was at `uri`."""
+    write_project(folder, entry(1, "a.svs", uri), entry(2, "other", "https://example.org/a.svs"))
+    file = folder / "project.qpproj"
+    content = json.loads(file.read_bytes()) | {"uri": old}
+    file.write_text(json.dumps(content), "utf-8")
+    return read_project(folder)
+
+
+def test_an_image_that_was_moved_with_its_project_is_found(tmp_path: Path) -> None:
+    here = tmp_path / "slides ü" / "a.svs"
+    here.parent.mkdir()
+    here.touch()
+    old = "file:/Z:/Study%201/"
+    project = moved_project(
+        tmp_path / "project",
+        f"{old}project/project.qpproj",
+        f"{old}slides%20%C3%BC/a.svs",
+    )
+    image, other = project.images
+    assert (image.path, image.is_moved) == (here, True)
+    assert (other.path, other.is_moved) == (None, False)
+    copy_project(project, tmp_path / "copy.qpproj")
+    copied = read_project(tmp_path / "copy.qpproj").images
+    assert [each.path for each in copied] == [here, None]
+    assert copied[0].name == image.name
+    assert project.file.read_bytes() != (tmp_path / "copy.qpproj").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "uri"),
+    [
+        ("file:/Z:/elsewhere/project.qpproj", "file:/E:/slides/a.svs"),
+        ("file://host/share/project/project.qpproj", "file:/slides/a.svs"),
+        ("file:/Z:/project/project.qpproj", "file:/Z:/slides/gone.svs"),
+    ],
+)
+def test_an_image_that_does_not_lie_as_it_did_is_not_guessed(
+    tmp_path: Path, old: str, uri: str
+) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.svs").touch()
+    image = moved_project(tmp_path / "project", old, uri).images[0]
+    assert not image.is_moved
+
+
+def test_of_a_project_that_lies_where_it_lay_the_copy_is_the_same(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "project", entry(1, "a.svs"))
+    copy_project(project, tmp_path / "copy.qpproj")
+    assert (tmp_path / "copy.qpproj").read_bytes() == project.file.read_bytes()

@@ -25,6 +25,7 @@ from slideloop.slides.agreement import (
     SERVER_TYPES,
     check_agreement,
     mean_colour,
+    probe_places,
 )
 from slideloop.slides.reader import SlideReader, open_slide
 
@@ -273,3 +274,31 @@ def test_a_tall_rectangle_is_read_in_strips(scene: NDArray[np.uint8]) -> None:
     assert mean_colour(reader, 100, 3, 70, 1021) == pytest.approx(
         scene[3:1024, 100:170].mean((0, 1))
     )
+
+
+def test_places_lie_in_the_slide_and_tell_it_from_itself_turned(
+    scene: NDArray[np.uint8],
+) -> None:
+    reader = ArrayReader(scene)
+    places: Probe = probe_places(reader)
+    assert 1 <= len(places) <= MAX_PROBES
+    for place in places:
+        x, y, width, height = (place[side] for side in ("x", "y", "width", "height"))
+        assert 0 <= x <= WIDTH - width and 0 <= y <= HEIGHT - height
+    shown = [{**place, "rgb": mean_colour(reader, **place)} for place in places]
+    check(reader, probe=shown)
+    for turned in (scene[::-1, ::-1], scene[:, ::-1], scene[::-1]):
+        with pytest.raises(SlidePixelsDifferError):
+            check(ArrayReader(np.ascontiguousarray(turned)), probe=shown)
+
+
+def test_places_are_where_there_is_colour() -> None:
+    pixels = np.full((HEIGHT, WIDTH, 3), 240, np.uint8)
+    pixels[600:900, 1000:1300] = (180, 60, 140)
+    best = probe_places(ArrayReader(pixels))[0]
+    assert 744 <= best["x"] <= 1300 and 344 <= best["y"] <= 900
+
+
+def test_a_slide_smaller_than_a_place_has_one(scene: NDArray[np.uint8]) -> None:
+    (place,) = probe_places(ArrayReader(np.ascontiguousarray(scene[:100, :80])))
+    assert place == {"x": 0, "y": 0, "width": 80, "height": 100}
