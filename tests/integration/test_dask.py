@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock
 from tests.command_line import QUICK, Outcome, slideloop
 from tests.slide_files import write_pyramid
+from tests.unit.qupath.projects import entry, write_project
 
 from slideloop.errors import SlideNotFoundError
 from slideloop.evaluation.generated import Scene, write_slide
@@ -304,3 +305,34 @@ def test_a_slide_that_kills_every_worker_is_named(
     assert f"The workers that indexed large.tif died, 1 in a row; the last one was at {busy}" in (
         said.err
     )
+
+
+def test_a_project_is_gone_through_on_a_cluster_with_the_same_masks(
+    cluster: LocalCluster,
+    small_slides: Path,
+    small_workspace: Path,
+    small_journal: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "damaged.tif").write_bytes((small_slides / "other.tif").read_bytes()[:20_000])
+    project = write_project(
+        tmp_path / "project",
+        entry(1, "small.tif", (small_slides / "small.tif").as_uri()),
+        entry(2, "other.tif", (small_slides / "other.tif").as_uri()),
+        entry(3, "damaged.tif", (tmp_path / "damaged.tif").as_uri()),
+    )
+    workspace = tmp_path / "workspace"
+    command = ["project", "run", project.folder, "--study", small_journal, *QUICK, "--json"]
+    here = slideloop(*command, "--workspace", small_workspace, "--out", tmp_path / "here")
+    outcome = slideloop(
+        *command, "--workspace", workspace, "--out", tmp_path / "there",
+        "--dask", cluster.scheduler_address,
+    )  # fmt: skip
+    assert (here.code, outcome.code) == (3, 3), outcome.err
+    assert "done on" in outcome.err
+    rows = {row["image"]: row for row in json.loads(outcome.out)}
+    assert "problem" in rows["damaged.tif"]
+    masks = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert len(masks) == 2
+    for name in masks:
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()

@@ -158,9 +158,13 @@ def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> N
 
 @pytest.fixture
 def through(
-    tmp_path: Path, small_slides: Path, small_workspace: Path, small_journal: Path
+    tmp_path: Path,
+    small_slides: Path,
+    small_workspace: Path,
+    small_journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Outcome]:
-    """Go through a project of slides, and of images that are none, without importing."""
+    """Go through a project of slides, and of images that are none, where there is no QuPath."""
     fluorescence = entry(3, "stained.tif", (small_slides / "small.tif").as_uri())
     project = write_project(
         tmp_path / "project",
@@ -173,9 +177,11 @@ def through(
     summary = project.images[2].folder / SUMMARY
     summary.write_text('{"imageType": "FLUORESCENCE"}', "utf-8")
 
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path / "no-qupath"))
+
     def run(*arguments: Any) -> Outcome:
         return slideloop(
-            "project", "run", project.folder, "--study", small_journal, "--dry-run",
+            "project", "run", project.folder, "--study", small_journal,
             "--workspace", small_workspace, *QUICK, *arguments,
         )  # fmt: skip
 
@@ -183,7 +189,7 @@ def through(
 
 
 def test_what_is_no_slide_is_skipped_with_the_reason(through: Callable[..., Outcome]) -> None:
-    outcome = through("--json")
+    outcome = through("--dry-run", "--json")
     assert outcome.code == 0, outcome.err
     rows = {row["image"]: row for row in json.loads(outcome.out)}
     assert rows["small.tif"]["n_grid"] == rows["other.tif"]["n_grid"] == 160
@@ -207,7 +213,7 @@ def test_some_images_are_chosen(
 ) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("small.tif\n\n2\n", "utf-8")
-    outcome = through("--json", *(each.format(list=listed) for each in arguments))
+    outcome = through("--dry-run", "--json", *(each.format(list=listed) for each in arguments))
     assert {row["image"] for row in json.loads(outcome.out)} == names
 
 
@@ -217,6 +223,9 @@ def test_some_images_are_chosen(
         (("--only", "nothing*"), "No image of the project is meant."),
         (("--metadata", "set"), "'set' is not KEY=VALUE."),
         (("--list", "{list}"), "The project has no images nowhere.tif."),
+        (("--truth-from-annotations",), "--truth-from-annotations goes with --out DIR"),
+        (("--truth-from-annotations", "--out", "{list}-out"), "PAQUO_QUPATH_DIR"),
+        (("--dask", "tcp://localhost:1", "--out", "{list}-out"), "cluster"),
     ],
 )
 def test_a_choice_of_nothing_is_said(
@@ -227,3 +236,30 @@ def test_a_choice_of_nothing_is_said(
     outcome = through(*(each.format(list=listed) for each in arguments))
     assert outcome.code == 2
     assert words in outcome.err
+
+
+def test_masks_are_written_for_a_machine_that_has_qupath_and_find_their_images_there(
+    through: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    project = tmp_path / "project" / "project.qpproj"
+    content = json.loads(project.read_bytes()) | {"createTimestamp": 1748867913691}
+    project.write_text(json.dumps(content), "utf-8")
+    outcome = through("--out", tmp_path / "masks", "--only", "*.tif", "--json")
+    assert outcome.code == 0, outcome.err
+    rows = {row["image"]: row for row in json.loads(outcome.out) if "file" in row}
+    assert rows.keys() == {"small.tif", "other.tif"}
+    # On another machine, where the slides lie elsewhere and are called otherwise.
+    for each in content["images"]:
+        each["imageName"] = f"case {each['entryID']}"
+        each["serverBuilder"]["uri"] = f"file:/elsewhere/{each['entryID']}.svs"
+    project.write_text(json.dumps(content), "utf-8")
+    command = ("project", "import", project, "--geojson", tmp_path / "masks", "--dry-run", "--json")
+    found = {row["mask"]: row for row in json.loads(slideloop(*command).out)["rows"]}
+    for row in rows.values():
+        entry_of_it = found[Path(row["file"]).name]
+        assert (entry_of_it["entry"], entry_of_it["by"]) == (row["entry"], "entry id")
+    # In another project the same number is another image.
+    content["createTimestamp"] += 1
+    project.write_text(json.dumps(content), "utf-8")
+    found = json.loads(slideloop(*command).out)["rows"]
+    assert {row["code"] for row in found} == {"no_image"}

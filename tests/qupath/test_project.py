@@ -100,9 +100,9 @@ class Place:
 def made(qupath: QuPath, small_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A project of images in all states, to be copied."""
     home = tmp_path_factory.mktemp("made")
-    for name in ("one.tif", "two.tif", "gone.tif", "other stem.tif", "left.tif"):
+    for name in ("one.tif", "two.tif", "gone.tif", "other stem.tif", "left.tif", "drawn.tif"):
         shutil.copyfile(small_slides / "small.tif", home / name)
-    for name in ("two.tif", "left.tif"):
+    for name in ("two.tif", "left.tif", "drawn.tif"):
         with (home / name).open("ab") as file:
             file.write(b"\0")  # another content, the same picture
     images = [
@@ -114,6 +114,12 @@ def made(qupath: QuPath, small_slides: Path, tmp_path_factory: pytest.TempPathFa
         {"file": str(home / "left.tif"), "name": "left.tif", "n": 0, "patches": 3},
         {"file": str(home / "two.tif"), "name": "turned.tif", "rotated": True},
         {"file": str(home / "scanned.scn"), "name": "scanned.scn"},
+        {
+            "file": str(home / "drawn.tif"),
+            "name": "drawn.tif",
+            "n": 3,
+            "truth": str(small_slides / "small.geojson"),
+        },
         {"file": str(home / "scanned.scn"), "name": "uncropped", "args": ["--no-crop"]},
     ]
     pixels = Scene(3, WIDTH, HEIGHT).pixels(0, 0, WIDTH, HEIGHT)
@@ -538,6 +544,33 @@ def test_a_study_goes_through_the_project_and_goes_on_where_it_was(
     ours = [each for each in place.objects("one.tif") if each["type"] == "PathDetectionObject"]
     # The same picture as the study's own slide, to which the given labels belong too.
     assert len([each for each in ours if each["class"] == "Tumor"]) == names["one.tif"]["n_added"]
+
+
+def test_a_simulated_expert_answers_by_what_is_annotated(
+    place: Place, small_slides: Path, small_workspace: Path, small_journal: Path
+) -> None:
+    before = {file: file.read_bytes() for file in place.folder.rglob("*") if file.is_file()}
+    common = ("--workspace", small_workspace, *QUICK)
+    outcome = place(
+        "run", "--study", small_journal, "--truth-from-annotations", "--out", place.home / "by",
+        *common,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "one.tif is left out" in outcome.err
+    after = {file: file.read_bytes() for file in place.folder.rglob("*") if file.is_file()}
+    assert after == before
+    wanted = slideloop(
+        "simulate", small_slides / "small.tif", "--truth", small_slides / "small.geojson",
+        "--positive", "Tumor", "--strategy", "random", "--queries", 1, "--rounds", 1, "--k", 8,
+        "--out", place.home / "wanted", *common,
+    )  # fmt: skip
+    assert wanted.code == 0, wanted.err
+    runs = [json.loads((place.home / name / "result.json").read_bytes())["runs"]
+            for name in ("by", "wanted")]  # fmt: skip
+    assert len(runs[0]) == len(runs[1]) == 3
+    for ours, theirs in zip(*runs, strict=True):
+        f1 = [[point["f1"] for point in run["curve"]] for run in (ours, theirs)]
+        assert f1[0] == f1[1]
 
 
 @pytest.mark.timeout(900)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slideloop.features.sources import PatchSource, SlidePatches
     from slideloop.features.store import FeatureStore
     from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
+    from slideloop.studies.loop import Loop
 
 LINE_EVERY_S = 5.0
 
@@ -51,6 +52,13 @@ _OPTIONS = (
     click.option("--seed", type=int, help="Of everything random. Default: 0."),
 )  # fmt: skip
 
+
+DASK = click.option(
+    "--dask",
+    "address",
+    metavar="ADDRESS",
+    help="Send the slides to the Dask cluster whose scheduler is there (tcp://HOST:8786).",
+)
 
 kind_option = click.option(
     "--as",
@@ -185,6 +193,13 @@ def open_workspace(root: Path) -> Workspace:
     workspace = Workspace(root)
     click.get_current_context().call_on_close(workspace.close)
     return workspace
+
+
+def say_if_differs(loop: Loop) -> None:
+    """Say it where a study's models, trained again, are not those that were recorded."""
+    if not loop.is_as_recorded():
+        say("The models, trained again, differ in their last bits from the recorded ones: "
+            "another machine or library version than the study's.")  # fmt: skip
 
 
 def open_slides(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slideloop.cli.common import (
+    DASK,
     common_options,
     index_source,
     json_option,
@@ -17,7 +17,6 @@ from slideloop.cli.common import (
     open_slides,
     open_workspace,
     print_json,
-    progress,
     say,
 )
 from slideloop.cli.main import IN_PART
@@ -26,21 +25,13 @@ from slideloop.errors import SlideloopError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributed import Client
-
-    from slideloop.features.slide_task import Indexed, SlideTask
     from slideloop.features.sources import SlidePatches
     from slideloop.settings import Settings
 
 
 @click.command("index")
 @click.argument("slides", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--dask",
-    "address",
-    metavar="ADDRESS",
-    help="Send the slides to the Dask cluster whose scheduler is there (tcp://HOST:8786).",
-)
+@DASK
 @common_options
 @json_option
 def command(
@@ -97,33 +88,20 @@ def _index_on(
     address: str, settings: Settings, slides: tuple[Path, ...]
 ) -> Iterator[dict[str, Any] | SlideloopError]:
     """Index slides on a cluster, and give their rows and errors in the order of the slides."""
+    from slideloop.cli.on_cluster import index_on
     from slideloop.features.cluster import connected
     from slideloop.features.indexing import indexing_key
-    from slideloop.features.slide_task import EncoderSpec, SlideTask
 
     with connected(address) as client:
-        _silence_dask()
         workspace = open_workspace(settings.workspace)
         # A device that only the workers have is not asked for here.
         device = "cpu" if settings.device == "cpu" else "auto"
         encoder = open_encoder(settings.model_copy(update={"device": device}))
         sources = open_slides(workspace, [path.absolute() for path in slides], settings)
         normalisation = workspace.normalisation(settings.normalisation, sources)
-        weights = settings.weights
-        if encoder.weights.kind == "custom":
-            weights = str(Path(weights).expanduser().absolute())
-        spec = EncoderSpec(
-            settings.encoder,
-            weights,
-            settings.device,
-            encoder.weights.sha256,
-            encoder.precision,
+        outcomes = index_on(
+            client, sources, encoder, normalisation, workspace, settings, settings.store
         )
-        tasks = [
-            SlideTask.of(source, spec, normalisation, workspace.root, settings.store)
-            for source in sources
-        ]
-        outcomes = _followed(client, tasks)
     # What the bytes depend on, where a worker's is another than this machine's.
     frozen = indexing_key(sources[0], encoder, normalisation).frozen
     others: set[str] = set()
@@ -140,36 +118,6 @@ def _index_on(
         yield _row(source, outcome.folder, manifest, outcome.n_patches, outcome.seconds)
     if others:
         say(f"Made with {', '.join(sorted(others))}: the last bits differ from this machine's.")
-
-
-def _silence_dask() -> None:
-    """Leave the words to us: Dask logs a traceback for what is said here in a sentence."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.split(".")[0] == "distributed":
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _followed(client: Client, tasks: list[SlideTask]) -> list[Indexed | SlideloopError]:
-    """Send tasks to a cluster and show what it does until all have come to an end."""
-    from slideloop.features.cluster import indexed_on
-
-    if not client.nthreads():
-        say("The cluster has no workers yet; waiting for some.")
-    outcomes: dict[int, Indexed | SlideloopError] = {}
-    visited = [0] * len(tasks)
-    total = sum(task.grid.n_cells for task in tasks)
-    with progress("Indexing on the cluster", "patches") as update:
-        for news in indexed_on(client, tasks):
-            visited[news.slide] = max(visited[news.slide], news.n_visited)
-            outcome = news.outcome
-            if outcome is not None:
-                outcomes[news.slide] = outcome
-                is_done = not isinstance(outcome, SlideloopError)
-                end = f"done on {outcome.host}" if is_done else "failed"
-                name = tasks[news.slide].path.name
-                say(f"Indexing {name}: {end}, {len(outcomes)} of {len(tasks)}")
-            update(sum(visited), total)
-    return [outcomes[i] for i in range(len(tasks))]
 
 
 def _row(

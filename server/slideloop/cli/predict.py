@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from slideloop.cli.common import common_options, json_option, kind_option, print_json, say
+from slideloop.cli.common import (
+    common_options,
+    json_option,
+    kind_option,
+    print_json,
+    say,
+    say_if_differs,
+)
 from slideloop.cli.main import IN_PART
 from slideloop.errors import SlideloopError
 
@@ -54,9 +60,7 @@ def command(
     further = opened.open_further(slides, settings.assume_mpp)
     found = opened.restored()
     loop = found.loop
-    if not loop.is_as_recorded():
-        say("The models, trained again, differ in their last bits from the recorded ones: "
-            "another machine or library version than the study's.")  # fmt: skip
+    say_if_differs(loop)
     rows: list[dict[str, Any]] = []
     failures = 0
     for source in further:
@@ -82,6 +86,7 @@ def command(
 def _write(
     loop: Loop, slide: IndexedSlide, number: int, form: str, kind: Any, out: Path
 ) -> dict[str, Any]:
+    from slideloop.cli.mask_files import file_stem
     from slideloop.evaluation import outputs
     from slideloop.evaluation.simulate import mask_of
     from slideloop.masks.cells import to_png, to_tiff
@@ -90,9 +95,7 @@ def _write(
     source = slide.source
     mask = mask_of(loop, slide, number)
     settings = loop.study.settings
-    # Two slides may have one name; the fingerprint tells them apart.
-    stem = re.sub(r"[^\w.-]+", "_", source.reader.info.path.stem)[:80]
-    path = out / f"{stem}-{source.identity['fingerprint'][:8]}.{form}"
+    path = out / f"{file_stem(source)}.{form}"
     if form == "geojson":
         write_geojson(mask_features(mask, loop.study.id, [settings.positive], kind), path)
     elif form == "png":

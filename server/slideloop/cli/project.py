@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import click
 
-from slideloop.cli.common import common_options, json_option, print_json, say
+from slideloop.cli.common import json_option, print_json, say
 from slideloop.cli.main import IN_PART
-from slideloop.cli.project_run import FORCE, PROJECT, REPLACE
+from slideloop.cli.project_import import command as import_
+from slideloop.cli.project_options import FORCE, PROJECT
 from slideloop.cli.project_run import command as run
 from slideloop.errors import InvalidInputError, SlideloopError
-
-if TYPE_CHECKING:
-    from slideloop.masks.geojson import ObjectKind
-    from slideloop.qupath.matching import Mask
-    from slideloop.settings import Settings
-
-_NAMED = re.compile(r"(?P<stem>.+)-(?P<fingerprint>[0-9a-f]{8})")
-"""How `predict` calls the mask of a slide."""
 
 
 @click.group("project")
@@ -32,6 +24,7 @@ def command() -> None:
     """
 
 
+command.add_command(import_)
 command.add_command(run)
 
 
@@ -78,108 +71,6 @@ def check(project: Path, as_json: bool) -> None:
     n_wrong = sum("problem" in row for row in rows)
     if n_wrong:
         say(f"{n_wrong} of {len(rows)} images cannot get a mask.")
-        raise click.exceptions.Exit(IN_PART)
-
-
-@command.command("import")
-@PROJECT
-@click.option(
-    "--geojson",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True),
-    metavar="DIR_OR_FILE",
-    help="Masks as `predict` writes them; repeatable.",
-)
-@click.option("--study", metavar="STUDY", help="Masks of a study's own slides, made now.")
-@click.option(
-    "--as",
-    "kind",
-    type=click.Choice(["detections", "annotations", "tiles"]),
-    help="With --study: what the mask becomes. Default: detections.",
-)
-@click.option(
-    "--classes",
-    metavar="NAME,NAME",
-    help="Classes that are imported. Default: all of the file, or what the study seeks.",
-)
-@REPLACE
-@click.option("--discard-edits", is_flag=True, help="And what was edited of it since.")
-@click.option(
-    "--match",
-    "decisions",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.csv",
-    help="Which image each mask is for: lines of MASK,IMAGE.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@FORCE
-@click.option(
-    "--keep",
-    "n_kept",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Imports of which copies are kept.",
-)
-@common_options
-@json_option
-def import_(
-    settings: Settings, project: Path, files: tuple[Path, ...], study: str | None,
-    kind: str | None, classes: str | None, replace: bool, discard_edits: bool,
-    decisions: Path | None, dry_run: bool, force: bool, n_kept: int, as_json: bool,
-) -> None:  # fmt: skip
-    """Import masks into the images of PROJECT, by QuPath's own code.
-
-    The image of a mask is found by the slide's file, its content, or its name; --match decides
-    otherwise. What is replaced is copied first: `project restore` puts it back. Exit 3 if a mask
-    was not imported; the others are.
-    """
-    from slideloop.features.workspace import Workspace
-    from slideloop.qupath.importing import ImportOptions, import_masks, look
-    from slideloop.qupath.matching import match, read_decisions
-    from slideloop.qupath.project_file import read_project
-
-    if bool(files) == bool(study):
-        raise click.UsageError("Give either --geojson or --study.")
-    if kind and files:
-        raise click.UsageError("--as goes with --study: a file's objects are what they are.")
-    found = read_project(project)
-    decided = read_decisions(decisions) if decisions else {}
-    wanted = [name.strip() for name in classes.split(",")] if classes else []
-    studied, made_as, masks = (
-        _from_files(files, wanted)
-        if files
-        else _from_study(str(study), settings, cast("ObjectKind", kind or "detections"), wanted)
-    )
-    unknown = decided.keys() - {mask.label for mask in masks}
-    if unknown:
-        raise InvalidInputError(
-            f"--match names masks that are not here: {', '.join(sorted(unknown))}.",
-            hint=f"There are {', '.join(mask.label for mask in masks)}.",
-        )
-    fingerprint = Workspace(settings.workspace).fingerprint_if_readable
-    matches = match(masks, found.images, decided, fingerprint)
-    options = ImportOptions(made_as, replace or discard_edits, discard_edits, force, n_kept)
-
-    def told(row: dict[str, Any]) -> None:
-        if not as_json:
-            click.echo(_line(row))
-
-    folder: Path | None = None
-    if dry_run:
-        rows = [look(each, studied, made_as) for each in matches]
-        for row in rows:
-            told(row)
-    else:
-        rows, folder = import_masks(found, matches, studied, options, told)
-    if as_json:
-        print_json({"rows": rows, "folder": None if folder is None else str(folder)})
-    elif folder is not None:
-        click.echo(f"Copies of what was there, and report.json: {folder}")
-    n_failed = sum("problem" in row for row in rows)
-    if n_failed:
-        say(f"{len(rows) - n_failed} of {len(rows)} masks were imported.")
         raise click.exceptions.Exit(IN_PART)
 
 
@@ -282,94 +173,3 @@ def _state(row: dict[str, Any]) -> str:
 
 def _removed(n: int) -> str:
     return f"{n:,} temporary patch{'' if n == 1 else 'es'} removed"
-
-
-def _line(row: dict[str, Any]) -> str:
-    """Return what became of a mask, in a line."""
-    if "problem" in row:
-        others = ", ".join(f"{each['name']} ({each['id']})" for each in row.get("candidates", []))
-        return f"{row['mask']}: not imported. {row['problem']}" + (f": {others}" if others else "")
-    where = f"{row['mask']} -> {row['image']} (by {row['by']})"
-    if "n_added" not in row:
-        undo = "; QuPath's undo ends above 10,000" if row["ends_undo"] else ""
-        return f"{where}: {row['n_objects']:,} {row['kind']} would be added{undo}"
-    kept = f", {row['n_edited_kept']:,} edited ones kept" if row["n_edited_kept"] else ""
-    return (
-        f"{where}: {row['n_added']:,} {row['kind']} added, {row['n_removed']:,} of an earlier "
-        f"import removed{kept}; {row['n_after']:,} objects now"
-    )
-
-
-def _from_files(given: tuple[Path, ...], wanted: list[str]) -> tuple[str, ObjectKind, list[Mask]]:
-    from slideloop.masks.geojson import class_of, read_mask
-    from slideloop.qupath.matching import Mask
-
-    files = [
-        file
-        for each in given
-        for file in (sorted(each.glob("*.geojson*")) if each.is_dir() else [each])
-    ]
-    if not files:
-        raise InvalidInputError(
-            f"There is no GeoJSON in {', '.join(map(str, given))}.",
-            hint="`slideloop predict` writes masks as NAME.geojson.",
-        )
-    read: dict[Path, tuple[str, ObjectKind, list[dict[str, Any]]]] = {}
-    for file in files:
-        mask = read_mask(file)
-        if mask is None:
-            say(f"{file.name} holds no objects and is left out.")
-        else:
-            read[file] = mask
-    if not read:
-        raise InvalidInputError("None of the masks holds an object.", hint="Nothing was changed.")
-    studies = {study for study, _, _ in read.values()}
-    kinds: set[ObjectKind] = {kind for _, kind, _ in read.values()}
-    if len(studies) > 1 or len(kinds) > 1:
-        raise InvalidInputError(
-            "The masks are of several studies, or of several kinds of objects.",
-            hint="Import those of one study and one kind at a time.",
-        )
-    masks: list[Mask] = []
-    for file, (_, _, features) in read.items():
-        name = file.name.removesuffix(".gz").removesuffix(".geojson").removesuffix(".json")
-        named = _NAMED.fullmatch(name)
-        kept = [each for each in features if not wanted or class_of(each) in wanted]
-        masks.append(
-            Mask(
-                label=file.name,
-                features=kept,
-                name=named["stem"] if named else name,
-                fingerprint=named["fingerprint"] if named else None,
-            )
-        )
-    return studies.pop(), kinds.pop(), masks
-
-
-def _from_study(
-    study: str, settings: Settings, kind: ObjectKind, wanted: list[str]
-) -> tuple[str, ObjectKind, list[Mask]]:
-    from slideloop.cli.studies import open_study
-    from slideloop.cli.study_names import find_study
-    from slideloop.evaluation.simulate import mask_of
-    from slideloop.masks.geojson import mask_features
-    from slideloop.qupath.matching import Mask
-
-    found = open_study(find_study(study, settings.workspace), settings).restored()
-    loop = found.loop
-    masks: list[Mask] = []
-    for number, slide in enumerate(found.own):
-        mask = mask_of(loop, slide, number)
-        path = slide.source.reader.info.path
-        masks.append(
-            Mask(
-                label=path.name,
-                features=mask_features(
-                    mask, loop.study.id, wanted or [loop.study.settings.positive], kind
-                )["features"],
-                name=path.name,
-                path=path,
-                fingerprint=slide.source.identity["fingerprint"],
-            )
-        )
-    return loop.study.id, kind, masks

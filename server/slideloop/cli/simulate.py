@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from slideloop.evaluation.simulate import Protocol, Run, Subject
     from slideloop.features.encoders import Encoder
     from slideloop.features.workspace import Workspace
-    from slideloop.learning.heads import TrainingSettings
     from slideloop.settings import Settings
 
 _PATH = click.Path(path_type=Path)
@@ -125,10 +124,8 @@ def command(settings: Settings, out: Path, as_json: bool, **given: Any) -> None:
     over the slide, and the study's journal.
     """
     from slideloop.evaluation import outputs
-    from slideloop.evaluation.simulate import check_size, draw_queries, result
 
-    training = _training(given)
-    protocol = _protocol(given, training)
+    protocol = _protocol(given)
     strategies = _strategies(given["strategy"])
     seeds = list(range(settings.seed, settings.seed + _at_least_one("seeds", given["seeds"])))
     _check_sources(given)
@@ -144,12 +141,53 @@ def command(settings: Settings, out: Path, as_json: bool, **given: Any) -> None:
         subject, protocol = _tiles(given, settings, workspace, encoder, protocol)
     else:
         subject = _slides(given, settings, workspace, encoder, protocol)
+    play_and_write(
+        subject, protocol, encoder, strategies, seeds, settings, given["truth"], out, as_json
+    )
+
+
+def play_and_write(
+    subject: Subject,
+    protocol: Protocol,
+    encoder: Encoder,
+    strategies: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings,
+    truths: Sequence[Path],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Play each strategy with each seed, write what came of it, and say it.
+
+    Parameters
+    ----------
+    subject : Subject
+    protocol : Protocol
+    encoder : Encoder
+    strategies : sequence of str
+    seeds : sequence of int
+    settings : Settings
+        What the subject was made with; recorded.
+    truths : sequence of Path
+        Where its truth came from; recorded.
+    out : Path
+        Folder for the results.
+    as_json : bool
+        Whether `result.json` is printed too.
+
+    Raises
+    ------
+    click.exceptions.Exit
+        With 3, if it was interrupted; what was finished is written.
+    """
+    from slideloop.evaluation.simulate import check_size, draw_queries, result
+
     check_size(subject, protocol)
     for seed in seeds:
         draw_queries(subject, protocol, seed)
     jobs = [(strategy, seed) for strategy in strategies for seed in seeds]
-    runs, is_complete = _play(subject, protocol, training, encoder, jobs)
-    record = result(runs, subject, _record(subject, protocol, settings, given))
+    runs, is_complete = _play(subject, protocol, encoder, jobs)
+    record = result(runs, subject, _record(subject, protocol, settings, truths))
     _write(record, runs, subject, out)
     if as_json:
         print_json(record)
@@ -166,17 +204,13 @@ def _at_least_one(name: str, value: int) -> int:
     return value
 
 
-def _training(given: dict[str, Any]) -> TrainingSettings:
+def _protocol(given: dict[str, Any]) -> Protocol:
+    from slideloop.evaluation.simulate import Protocol
     from slideloop.learning.heads import TrainingSettings
 
-    return TrainingSettings(
+    training = TrainingSettings(
         epochs=given["epochs"], metric_distance=given["metric_distance"], mining=given["mining"]
     )
-
-
-def _protocol(given: dict[str, Any], training: TrainingSettings) -> Protocol:
-    from slideloop.evaluation.simulate import Protocol
-
     return Protocol(
         sessions=_at_least_one("queries", given["queries"]),
         rounds=_at_least_one("rounds", given["rounds"]),
@@ -278,17 +312,14 @@ def _tiles(
 
 
 def _play(
-    subject: Subject,
-    protocol: Protocol,
-    training: TrainingSettings,
-    encoder: Encoder,
-    jobs: list[tuple[str, int]],
+    subject: Subject, protocol: Protocol, encoder: Encoder, jobs: list[tuple[str, int]]
 ) -> tuple[list[Run], bool]:
     """Play all runs; after Ctrl-C, those that were finished count."""
     from slideloop.evaluation.simulate import play
     from slideloop.learning.engines import create_engine
+    from slideloop.learning.heads import TrainingSettings
 
-    engine = create_engine(protocol.engine, encoder, training)
+    engine = create_engine(protocol.engine, encoder, TrainingSettings(**protocol.training))
     n_rounds = protocol.sessions * protocol.rounds
     runs: list[Run] = []
     try:
@@ -309,7 +340,7 @@ def _play(
 
 
 def _record(
-    subject: Subject, protocol: Protocol, settings: Settings, given: dict[str, Any]
+    subject: Subject, protocol: Protocol, settings: Settings, truths: Sequence[Path]
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -323,7 +354,7 @@ def _record(
         **subject.environment,
         **settings.model_dump(mode="json", include={"patch", "stride", "mpp", "filter", "seed"}),
         "normalisation_kind": settings.normalisation,
-        "truths": [str(path) for path in given["truth"]],
+        "truths": [str(path) for path in truths],
     }
 
 

@@ -38,6 +38,7 @@ OBJECT_NAMESPACE = uuid.UUID("6f1c3b0e-9f4d-5b7a-8a55-0d7c2e91b3a4")
 
 PROBABILITY = "slideloop probability"
 _MARKER = "slideloop/"
+_ABOUT = "slideloop"
 MAX_BYTES = 512 * 2**20
 """Most bytes of GeoJSON that are read, after unpacking."""
 
@@ -71,6 +72,29 @@ class Feature:
     object_id: str | None
     object_type: str | None = None
     probability: float = math.nan
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask of one study, read from GeoJSON.
+
+    Attributes
+    ----------
+    study : str
+        Id of the study that made it.
+    kind : {"detections", "annotations", "tiles"}
+    features : list of dict
+        As of `mask_features`.
+    project, entry : int and str, or None
+        The QuPath project that it was made for, by the time in ms when that was made, and the id of
+        the image in it.
+    """
+
+    study: str
+    kind: ObjectKind
+    features: list[dict[str, Any]]
+    project: int | None = None
+    entry: str | None = None
 
 
 def marker(study_id: str) -> str:
@@ -174,6 +198,11 @@ def write_geojson(collection: dict[str, Any], path: Path) -> None:
         unfinished.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
 
 
+def for_entry(collection: dict[str, Any], project: int | None, entry: str) -> dict[str, Any]:
+    """Say in a mask for which image of which QuPath project it was made, as in `MaskFile`."""
+    return {**collection, _ABOUT: {"project": project, "entry": entry}}
+
+
 def read_geojson(path: Path, max_bytes: int = MAX_BYTES) -> list[Feature]:
     """Read a GeoJSON file: a FeatureCollection, a bare list of features, or one feature.
 
@@ -195,23 +224,10 @@ def read_geojson(path: Path, max_bytes: int = MAX_BYTES) -> list[Feature]:
         If the file cannot be read, is too large, is no GeoJSON, or a feature has no usable
         geometry; the message names the feature.
     """
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            raw = file.read(max_bytes + 1)
-    except (OSError, EOFError, zlib.error) as err:
-        raise GeometryError(
-            f"{path.name} cannot be read: {getattr(err, 'strerror', None) or err}.",
-            hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
-        ) from err
-    if len(raw) > max_bytes:
-        raise GeometryError(
-            f"{path.name} holds more than {max_bytes} bytes of GeoJSON.",
-            hint="Export fewer objects, or simplify their outlines.",
-        )
-    return parse_geojson(raw, path.name)
+    return parse_geojson(_read(path, max_bytes), path.name)
 
 
-def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None:
+def read_mask(path: Path) -> MaskFile | None:
     """Read a mask that slideloop wrote, also when somebody has edited the file.
 
     Outlines that cross themselves are mended; what is left of each gets its own id.
@@ -223,16 +239,16 @@ def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None
 
     Returns
     -------
-    tuple of (str, {"detections", "annotations", "tiles"}, list of dict), or None
-        Id of the study that made it, what its objects are, and features as of `mask_features`.
-        None where it holds no objects, and so says none of that.
+    MaskFile or None
+        None where it holds no objects, and so does not say whose it is.
 
     Raises
     ------
     GeometryError
         If it cannot be read, or is no mask of one study with classes and areas.
     """
-    found = read_geojson(path)
+    loaded = _loaded(_read(path, MAX_BYTES), path.name)
+    found = _features(loaded, path.name)
     if not found:
         return None
     studies = {each.name for each in found}
@@ -263,7 +279,37 @@ def read_mask(path: Path) -> tuple[str, ObjectKind, list[dict[str, Any]]] | None
             _feature(Component(each.class_name, area, 1, each.probability), study, object_type)
             for area in areas
         ]
-    return study, next(kind for kind in KINDS if OBJECT_TYPES[kind] == object_type), features
+    kinds_of: list[ObjectKind] = [each for each in KINDS if OBJECT_TYPES[each] == object_type]
+    return MaskFile(study, kinds_of[0], features, *_entry_of(loaded))
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as err:
+        raise GeometryError(
+            f"{path.name} cannot be read: {getattr(err, 'strerror', None) or err}.",
+            hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
+        ) from err
+    if len(raw) > max_bytes:
+        raise GeometryError(
+            f"{path.name} holds more than {max_bytes} bytes of GeoJSON.",
+            hint="Export fewer objects, or simplify their outlines.",
+        )
+    return raw
+
+
+def _entry_of(loaded: Any) -> tuple[int | None, str | None]:
+    about: Any = cast(dict[str, Any], loaded).get(_ABOUT) if isinstance(loaded, dict) else None
+    if not isinstance(about, dict):
+        return None, None
+    said = cast(dict[str, Any], about)
+    project, entry = said.get("project"), said.get("entry")
+    return (
+        project if isinstance(project, int) else None,
+        entry if isinstance(entry, str) else None,
+    )
 
 
 def class_of(feature: dict[str, Any]) -> str | None:
@@ -291,14 +337,21 @@ def parse_geojson(raw: bytes | str, source: str) -> list[Feature]:
     GeometryError
         If it is no GeoJSON, or a feature has no usable geometry; the message names the feature.
     """
+    return _features(_loaded(raw, source), source)
+
+
+def _loaded(raw: bytes | str, source: str) -> Any:
     try:
         text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-        loaded = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as err:
         raise GeometryError(
             f"{source} is not JSON that can be used: {err}.",
             hint="Give a GeoJSON file, as QuPath's File > Export objects writes it.",
         ) from err
+
+
+def _features(loaded: Any, source: str) -> list[Feature]:
     return [
         _parsed(item, number, source)
         for number, item in enumerate(_feature_list(loaded, source), start=1)

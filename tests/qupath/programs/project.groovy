@@ -5,6 +5,7 @@ import qupath.lib.images.ImageData
 import qupath.lib.images.servers.ImageServerProvider
 import qupath.lib.images.servers.RotatedImageServer
 import qupath.lib.images.servers.openslide.jna.OpenSlideLoader
+import qupath.lib.io.PathIO
 import qupath.lib.objects.PathObjects
 import qupath.lib.objects.classes.PathClass
 import qupath.lib.projects.Projects
@@ -47,7 +48,8 @@ settings.images.eachWithIndex { given, i ->
         patch.metadata['slideloop.patch'] = "p${it}".toString()
         patch
     }
-    imageData.hierarchy.addObjects(cells + [drawn] + temporary)
+    def truth = given.truth ? PathIO.readObjects(new File(given.truth as String)) : []
+    imageData.hierarchy.addObjects(cells + [drawn] + temporary + truth)
     entry.saveImageData(imageData)
 }
 project.setPathClasses(['Tumor', 'Région*'].collect { PathClass.fromString(it) })

@@ -13,7 +13,15 @@ import shapely
 
 from slideloop.errors import GeometryError
 from slideloop.masks.cells import CellMask
-from slideloop.masks.geojson import KINDS, mask_features, object_id, read_mask, write_geojson
+from slideloop.masks.geojson import (
+    KINDS,
+    MaskFile,
+    for_entry,
+    mask_features,
+    object_id,
+    read_mask,
+    write_geojson,
+)
 
 CLASSES = ("Tumor: Invasive", "腫瘍なし")
 
@@ -31,7 +39,7 @@ def mask() -> CellMask:
 def test_what_was_written_is_read(tmp_path: Path, mask: CellMask, kind: Any, ending: str) -> None:
     collection = mask_features(mask, "s", CLASSES, kind)
     write_geojson(collection, tmp_path / f"m.{ending}")
-    assert read_mask(tmp_path / f"m.{ending}") == ("s", kind, collection["features"])
+    assert read_mask(tmp_path / f"m.{ending}") == MaskFile("s", kind, collection["features"])
 
 
 def _edited(tmp_path: Path, mask: CellMask, **changes: Any) -> Path:
@@ -45,12 +53,38 @@ def _edited(tmp_path: Path, mask: CellMask, **changes: Any) -> Path:
     return path
 
 
+def found(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Study and features of a mask."""
+    mask = read_mask(path)
+    assert mask is not None
+    return mask.study, mask.features
+
+
+def test_a_mask_says_for_which_image_of_which_project_it_was_made(
+    tmp_path: Path, mask: CellMask
+) -> None:
+    collection = for_entry(mask_features(mask, "s", CLASSES), 1748867913691, "7")
+    write_geojson(collection, tmp_path / "m.geojson")
+    read = read_mask(tmp_path / "m.geojson")
+    assert read == MaskFile("s", "detections", collection["features"], 1748867913691, "7")
+
+
+@pytest.mark.parametrize("said", [None, [], {"project": "x", "entry": 7}])
+def test_what_is_said_of_the_image_otherwise_does_not_count(
+    tmp_path: Path, mask: CellMask, said: Any
+) -> None:
+    collection = mask_features(mask, "s", CLASSES) | {"slideloop": said}
+    write_geojson(collection, tmp_path / "m.geojson")
+    read = read_mask(tmp_path / "m.geojson")
+    assert read == MaskFile("s", "detections", collection["features"])
+
+
 def test_an_outline_that_crosses_itself_becomes_areas_with_ids_of_their_own(
     tmp_path: Path, mask: CellMask
 ) -> None:
     tie = [[[0, 0], [96, 96], [96, 0], [0, 96], [0, 0]]]
     path = _edited(tmp_path, mask, geometry={"type": "Polygon", "coordinates": tie})
-    study, _, features = read_mask(path) or ("", "", [])
+    study, features = found(path)
     n_before = len(mask_features(mask, "s", CLASSES)["features"])
     assert len(features) == n_before + 1
     for each in features:
@@ -66,17 +100,17 @@ def test_no_area_is_lost_where_a_line_is_left_beside_it(tmp_path: Path, mask: Ce
     mended = shapely.make_valid(shapely.Polygon(spiked))
     assert [part.geom_type for part in mended.geoms] == ["MultiPolygon", "LineString"]
     path = _edited(tmp_path, mask, geometry={"type": "Polygon", "coordinates": [spiked]})
-    features = (read_mask(path) or ("", "", []))[2]
+    _, features = found(path)
     areas = sum(shapely.geometry.shape(each["geometry"]).area for each in features[:2])
     assert areas == mended.area
 
 
 def test_measurements_are_read_in_both_forms_of_qupaths(tmp_path: Path, mask: CellMask) -> None:
     listed = [{"name": "x", "value": 1}, {"name": "slideloop probability", "value": 0.75}]
-    features = (read_mask(_edited(tmp_path, mask, measurements=listed)) or ("", "", []))[2]
+    _, features = found(_edited(tmp_path, mask, measurements=listed))
     assert features[0]["properties"]["measurements"] == {"slideloop probability": 0.75}
     edited = _edited(tmp_path, mask, measurements=[math.pi, None])
-    features = (read_mask(edited) or ("", "", []))[2]
+    _, features = found(edited)
     assert "measurements" not in features[0]["properties"]
 
 
