@@ -81,6 +81,7 @@ def test_a_dry_run_needs_no_qupath(project: ProjectFile, tmp_path: Path) -> None
     assert (
         outcome.out == "a.geojson -> a.svs (by name without ending): 1 detections would be added\n"
     )
+    assert "1 image is written, which needs up to 67 MB for copies" in outcome.err
 
 
 def test_an_import_names_what_is_missing_and_leaves_nothing(

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from slideloop.qupath.project_file import ProjectFile
     from slideloop.settings import Settings
 
+_ENDS_UNDO = (
+    "; QuPath undoes nothing in an image of more than 10,000 objects (merged ones are fewer: "
+    "`predict --as detections`)"
+)
+
 
 @click.command("import")
 @PROJECT
@@ -70,6 +75,7 @@ def command(
     from slideloop.qupath.importing import ImportOptions, import_masks, look
     from slideloop.qupath.matching import match, read_decisions
     from slideloop.qupath.project_file import read_project
+    from slideloop.qupath.writing import room_bytes
 
     if bool(files) == bool(study):
         raise click.UsageError("Give either --geojson or --study.")
@@ -97,9 +103,19 @@ def command(
         if not as_json:
             click.echo(_line(row))
 
+    looked = [look(each, studied, made_as) for each in matches]
+    images = [
+        each.image
+        for each, row in zip(matches, looked, strict=True)
+        if each.image is not None and "problem" not in row
+    ]
+    if images:
+        which = f"{len(images)} image{' is' if len(images) == 1 else 's are'}"
+        need = f"{room_bytes(images) / 1e6:,.0f} MB"
+        say(f"{which} written, which needs up to {need} for copies beside the project.")
     folder: Path | None = None
     if dry_run:
-        rows = [look(each, studied, made_as) for each in matches]
+        rows = looked
         for row in rows:
             told(row)
     else:
@@ -121,12 +137,13 @@ def _line(row: dict[str, Any]) -> str:
         return f"{row['mask']}: not imported. {row['problem']}" + (f": {others}" if others else "")
     where = f"{row['mask']} -> {row['image']} (by {row['by']})"
     if "n_added" not in row:
-        undo = "; QuPath's undo ends above 10,000" if row["ends_undo"] else ""
+        undo = _ENDS_UNDO if row["ends_undo"] else ""
         return f"{where}: {row['n_objects']:,} {row['kind']} would be added{undo}"
     kept = f", {row['n_edited_kept']:,} edited ones kept" if row["n_edited_kept"] else ""
     return (
         f"{where}: {row['n_added']:,} {row['kind']} added, {row['n_removed']:,} of an earlier "
         f"import removed{kept}; {row['n_after']:,} objects now"
+        + (_ENDS_UNDO if row["ends_undo"] else "")
     )
 
 

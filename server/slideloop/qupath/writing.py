@@ -226,12 +226,16 @@ def _fresh_work(backup: Backup) -> Path:
     return Path(tempfile.mkdtemp(prefix=_WORK, dir=backup.folder.parent))
 
 
+def room_bytes(images: Sequence[ProjectImage]) -> int:
+    """Return what the copies need beside the project while images are written, in bytes."""
+    return _SPARE_BYTES + sum(3 * each.data.stat().st_size for each in images if each.data.exists())
+
+
 def _require_room(project: ProjectFile, images: Sequence[ProjectImage]) -> None:
-    need = sum(3 * each.data.stat().st_size for each in images if each.data.exists())
-    free = shutil.disk_usage(project.folder).free
-    if free < need + _SPARE_BYTES:
+    need, free = room_bytes(images), shutil.disk_usage(project.folder).free
+    if free < need:
         raise OutputError(
-            f"It needs {(need + _SPARE_BYTES) / 1e6:,.0f} MB for copies beside the project, and "
-            f"its disk has {free / 1e6:,.0f} MB left.",
+            f"It needs {need / 1e6:,.0f} MB for copies beside the project, and its disk has "
+            f"{free / 1e6:,.0f} MB left.",
             hint="Make room, or take fewer images at a time.",
         )
