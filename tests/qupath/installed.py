@@ -45,17 +45,30 @@ class QuPath:
         """
         told, out = home / "settings.json", home / "found.json"
         told.write_text(json.dumps({"lib": str(LIB), "out": str(out), **settings}), "utf-8")
-        command = [self.folder / "bin" / "QuPath", "script", PROGRAMS / f"{program}.groovy"]
-        done = subprocess.run(
-            [*map(str, command), "--args", str(told)],
+        done = self.script(PROGRAMS / f"{program}.groovy", home, told)
+        assert out.is_file(), done.stdout[-6000:] + done.stderr[-2000:]
+        return json.loads(out.read_text("utf-8"))
+
+    def script(self, script: Path, home: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+        """Run a script without windows; QuPath ends with 0 also where it threw.
+
+        Parameters
+        ----------
+        script, home : Path
+            `home` is where preferences go.
+        *arguments
+            For the script.
+        """
+        command = [self.folder / "bin" / "QuPath", "script", script]
+        command += [part for each in arguments for part in ("--args", each)]
+        return subprocess.run(
+            [*map(str, command)],
             env={**os.environ, "QP_HOME": str(home), "HOME": str(home)},
             capture_output=True,
             text=True,
             timeout=_SCRIPT_S,
             check=False,
         )
-        assert out.is_file(), done.stdout[-6000:] + done.stderr[-2000:]
-        return json.loads(out.read_text("utf-8"))
 
 
 def installations() -> list[QuPath]:

@@ -20,7 +20,7 @@ import pytest
 import shapely
 from tests.command_line import QUICK, Outcome, slideloop
 from tests.groovy.conftest import Site
-from tests.qupath.installed import QuPath
+from tests.qupath.installed import LIB, QuPath
 from tests.slide_files import write_scn
 
 from slideloop.evaluation.generated import Scene
@@ -625,6 +625,96 @@ def test_the_scripts_and_the_command_line_replace_each_others_masks(
     assert (again["removed"], again["added"]) == (len(made), len(made))
     after = place.objects("small.tif")
     assert sorted(after, key=str) == sorted(made, key=str)
+
+
+@dataclass
+class Headless:
+    """The script that goes through a project without windows.
+
+    Attributes
+    ----------
+    place : Place
+    home : Path
+        Where QuPath keeps the library's classes from one test to the next.
+    settings : dict
+        Of a run; a test changes them.
+    """
+
+    place: Place
+    home: Path
+    settings: dict[str, Any]
+
+    def __call__(self, **changes: Any) -> tuple[dict[str, dict[str, Any]], bool, str]:
+        """Run it; return the rows by image, whether all went well, and what it said."""
+        file = self.place.home / "batch.json"
+        file.write_text(json.dumps(self.settings | changes), "utf-8")
+        script = LIB.parent / "slideloop_project.groovy"
+        done = self.place.qupath.script(script, self.home, file)
+        said = done.stdout + done.stderr
+        result = self.place.home / "batch-result.ndjson"
+        lines = result.read_text("utf-8").splitlines() if result.exists() else []
+        rows = {row["image"]: row for row in map(json.loads, lines)}
+        return rows, result.with_name(f"{result.name}.done").exists(), said
+
+
+@pytest.fixture
+def headless(place: Place, made: Place, indexed_site: Site) -> Headless:
+    """It, for the project of a test and a study that has learnt."""
+    indexed_site.served.start()
+    url, study = indexed_site.served.url, indexed_site.learnt()
+    return Headless(
+        place, made.home, {"project": "project", "study": study, "server": url, "force": True}
+    )
+
+
+def test_without_windows_each_image_is_predicted_and_imported_or_said_why_not(
+    headless: Headless, indexed_site: Site
+) -> None:
+    place, study = headless.place, headless.settings["study"]
+    before = place.read()["objects"]
+    rows, is_done, said = headless()
+    assert not is_done, said
+    assert rows.keys() == place.ids.keys()
+    path = f"/studies/{study}/prediction?slide={indexed_site.slide}&format=geojson"
+    wanted = {each["id"] for each in indexed_site.served.api("GET", path)["features"]}
+    assert rows["small.tif"]["n_added"] == len(wanted)
+    assert "problem" in rows["gone.tif"]
+    assert "Rotate" in rows["turned.tif"]["skipped"]
+    # Outside the folders that the server reads.
+    assert rows["one.tif"]["code"] == "file_not_found"
+    after = place.read()["objects"]
+    small = place.ids["small.tif"]
+    assert {each["id"] for each in after.pop(small)} == wanted
+    assert after == {id_: found for id_, found in before.items() if id_ != small}
+    assert place("restore", "--image", "small.tif").code == 0
+    assert place.objects("small.tif") == []
+
+
+def test_without_windows_a_mask_is_replaced_only_when_asked(headless: Headless) -> None:
+    rows, is_done, said = headless(images=["small.tif"])
+    assert is_done, said
+    n = rows["small.tif"]["n_added"]
+    rows, is_done, _ = headless(images=["small.tif"])
+    assert is_done
+    assert "objects of this study already" in rows["small.tif"]["skipped"]
+    rows, is_done, _ = headless(images=["small.tif"], replace=True, **{"as": "tiles"})
+    assert is_done
+    assert rows["small.tif"]["n_removed"] == n
+    assert {each["type"] for each in headless.place.objects("small.tif")} == {"PathTileObject"}
+
+
+def test_without_windows_what_cannot_be_done_at_all_is_said(headless: Headless) -> None:
+    (headless.place.folder / "project.qpproj").touch()
+    for changes, words in (
+        ({"project": "nowhere"}, "There is no project"),
+        ({"images": ["nowhere.tif"]}, "The project has no images nowhere.tif"),
+        ({"force": False}, "was saved within the last five minutes"),
+        ({"strategy": "cnfp"}, "which is no setting"),
+        ({"server": "http://127.0.0.1:9"}, "does not answer"),
+    ):
+        rows, is_done, said = headless(**changes)
+        assert (rows, is_done) == ({}, False)
+        assert words in said
 
 
 def test_the_server_imports_behind_a_request(place: Place, indexed_site: Site) -> None:

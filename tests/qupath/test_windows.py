@@ -14,7 +14,7 @@ from tests.qupath.opened import Desk, Opened
 from tests.qupath.window import DRAW
 
 from slideloop.errors import ProjectOpenError
-from slideloop.qupath.guard import HEARTBEAT, require_unopened
+from slideloop.qupath.guard import HEARTBEAT, require_unopened, unsaved_in
 from slideloop.qupath.project_file import read_project
 
 TUMOUR, OTHER = CLASSES
@@ -283,6 +283,11 @@ def test_an_open_project_says_so_and_one_that_was_left_does_not(window: Opened) 
     assert Path(f"/proc/{pid}/cwd").samefile(folder.parent)
     with pytest.raises(ProjectOpenError):
         require_unopened(project)
+    window.do("gui.imageData.setChanged(true); 1")
+    entry = window.do("gui.project.getEntry(gui.imageData).getID()")
+    window.wait(f"new File('{beat}').text.contains('\"unsaved\":[\"{entry}\"]')", 45)
+    assert unsaved_in(project) == {entry}
+    window.do("gui.imageData.setChanged(false); 1")
     window.do("app.stage.properties['kept'] = gui.project; gui.project = null; 1")
     window.wait(f"!new File('{beat}').exists()")
     require_unopened(project)

@@ -1,8 +1,11 @@
 package slideloop
 
 import groovy.transform.CompileStatic
+import javafx.application.Platform
 import javafx.beans.value.ChangeListener
 import qupath.lib.gui.QuPathGUI
+import qupath.lib.gui.viewer.QuPathViewer
+import qupath.lib.images.ImageData
 import qupath.lib.projects.Project
 
 import java.awt.image.BufferedImage
@@ -15,8 +18,8 @@ import java.util.concurrent.TimeUnit
 
 /**
  * Tells programs that write into QuPath projects, by a file in the project's folder, that this QuPath
- * has it open: QuPath has no lock. The file is written again every half minute, and goes with the
- * project. `start` and `stop` in the UI thread; files are written in a thread of their own.
+ * has it open, and which of its images are not saved: QuPath has no lock. The file is written again every
+ * half minute, and goes with the project. `start` and `stop` in the UI thread; files are written in a thread of their own.
  */
 @CompileStatic
 final class Heartbeat {
@@ -27,7 +30,7 @@ final class Heartbeat {
 
     private final QuPathGUI gui
     private final String name = "${PREFIX}${UUID.randomUUID()}.json"
-    private final String said
+    private final Map<String, Object> facts
     private final ScheduledExecutorService beating
     private final ChangeListener<Project<BufferedImage>> ear
     // In the thread of `beating` only.
@@ -35,8 +38,8 @@ final class Heartbeat {
 
     Heartbeat(QuPathGUI gui) {
         this.gui = gui
-        said = Json.write([user: System.getProperty('user.name'), host: host(), pid: ProcessHandle.current().pid(),
-                           qupath: QuPathGUI.version?.toString()])
+        facts = [user: System.getProperty('user.name'), host: host(), pid: ProcessHandle.current().pid(),
+                 qupath: QuPathGUI.version?.toString()] as Map<String, Object>
         beating = Executors.newSingleThreadScheduledExecutor({ Runnable it ->
             Thread thread = new Thread(it, 'slideloop-heartbeat')
             thread.daemon = true
@@ -49,7 +52,7 @@ final class Heartbeat {
     void start() {
         gui.projectProperty().addListener(ear)
         follow(gui.project)
-        beating.scheduleWithFixedDelay({ beat() } as Runnable, EVERY_S, EVERY_S, TimeUnit.SECONDS)
+        beating.scheduleWithFixedDelay({ Platform.runLater { beat() } } as Runnable, EVERY_S, EVERY_S, TimeUnit.SECONDS)
     }
 
     /** Cease, and take the file away. */
@@ -68,12 +71,27 @@ final class Heartbeat {
                 away()
                 file = wanted
                 file?.toFile()?.deleteOnExit()
-                beat()
             }
+        }
+        beat()
+    }
+
+    /** UI thread: only there is it known what is not saved. */
+    private void beat() {
+        if (!beating.shutdown) {
+            String said = Json.write(facts + ([unsaved: unsaved()] as Map<String, Object>))
+            beating.execute { write(said) }
         }
     }
 
-    private void beat() {
+    /** Ids of the project's images that QuPath would ask about now, were they closed. */
+    private List<String> unsaved() {
+        List<ImageData<BufferedImage>> changed = gui.allViewers.collect { QuPathViewer it -> it.imageData }
+            .findAll { ImageData<BufferedImage> it -> it?.changed }
+        changed.collect { ImageData<BufferedImage> it -> gui.project?.getEntry(it)?.getID() }.findAll()
+    }
+
+    private void write(String said) {
         try {
             if (file != null) {
                 Files.writeString(file, said)

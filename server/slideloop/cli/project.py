@@ -160,6 +160,8 @@ def _state(row: dict[str, Any]) -> str:
     for study, found in row.get("masks", {}).items():
         edited = f" ({found['n_edited']:,} edited)" if found["n_edited"] else ""
         said.append(f"{sum(found.values()):,} of study {study[:8]}{edited}")
+    if row["is_unsaved"]:
+        said.append("changed in an open QuPath, and not saved")
     if row["imported"] == "overwritten":
         said.append("a mask that was imported is gone: somebody saved over it")
     if row.get("n_temporary"):

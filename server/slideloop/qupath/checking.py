@@ -8,6 +8,7 @@ from typing import Any
 from slideloop.errors import SlideloopError
 from slideloop.qupath.backups import Change, changes, digest
 from slideloop.qupath.child import run_tasks
+from slideloop.qupath.guard import unsaved_in
 from slideloop.qupath.importing import refusal
 from slideloop.qupath.installation import QuPath
 from slideloop.qupath.pixels import compare, places
@@ -35,13 +36,15 @@ def check_images(
     list of dict
         Per image `id, name, uri, width, height`; `path`, and whether it `is_moved` from where the
         project says; `is_readable` here; `has_data` and `has_backup` (QuPath was cut off);
-        `n_objects` (None: not opened yet); `imported` (None, "as_imported", "changed_since",
-        "overwritten"). With a QuPath also `pixels` ("same", "not_compared"), `n_temporary` patches
-        of a review that were left, and `masks`: per study `n_as_made` and `n_edited` objects.
-        `code` and `problem` where no mask can go into it.
+        `is_unsaved`: changed in a QuPath that has it open; `n_objects` (None: not opened yet);
+        `imported` (None, "as_imported", "changed_since", "overwritten"). With a QuPath also
+        `pixels` ("same", "not_compared"), `n_temporary` patches of a review that were left, and
+        `masks`: per study `n_as_made` and `n_edited` objects. `code` and `problem` where no mask
+        can go into it.
     """
     done = changes(project)
-    rows = {image.id: _row(image, done) for image in project.images}
+    unsaved = unsaved_in(project)
+    rows = {image.id: _row(image, done, unsaved) for image in project.images}
     images = {image.id: image for image in project.images if "problem" not in rows[image.id]}
     for id_, row in rows.items():
         if qupath is None or id_ not in images:
@@ -62,7 +65,7 @@ def check_images(
     return list(rows.values())
 
 
-def _row(image: ProjectImage, done: Sequence[Change]) -> Row:
+def _row(image: ProjectImage, done: Sequence[Change], unsaved: set[str]) -> Row:
     row: Row = {
         "id": image.id,
         "name": image.name,
@@ -74,6 +77,7 @@ def _row(image: ProjectImage, done: Sequence[Change]) -> Row:
         "height": image.height,
         "has_data": image.data.is_file(),
         "has_backup": (image.folder / BACKUP).exists(),
+        "is_unsaved": image.id in unsaved,
         "n_objects": image.n_objects() if image.data.is_file() else None,
     }
     row["imported"] = _imported(image, [each for each in done if each.image == image.id])

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -76,18 +76,34 @@ def require_unopened(project: ProjectFile) -> None:
 
 def opened_by(project: ProjectFile) -> str | None:
     """Return who has a project open, in words, as far as that can be told; None for nobody."""
+    for said in _beats(project):
+        named = [str(said[key]) for key in ("user", "host") if said.get(key)]
+        return " on ".join(named) or "somebody"
+    return None
+
+
+def unsaved_in(project: ProjectFile) -> set[str]:
+    """Return the entry ids of images that were changed in an open QuPath and not saved."""
+    found: set[str] = set()
+    for said in _beats(project):
+        ids = said.get("unsaved")
+        if isinstance(ids, list):
+            found |= set(map(str, cast(list[Any], ids)))
+    return found
+
+
+def _beats(project: ProjectFile) -> Iterator[dict[str, Any]]:
+    """Yield what each QuPath says that has the project open; nothing of one that is not clear."""
     for file in sorted(project.folder.glob(f"{HEARTBEAT}*.json")):
         try:
             if time.time() - file.stat().st_mtime > _STALE_S:
                 continue
             said: Any = json.loads(file.read_bytes())
-            named = [str(said[key]) for key in ("user", "host") if said.get(key)]
-            return " on ".join(named) or "somebody"
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError, AttributeError):
-            return "somebody"
-    return None
+        except (OSError, ValueError):
+            said = None
+        yield cast(dict[str, Any], said) if isinstance(said, dict) else {}
 
 
 def require_closed(project: ProjectFile) -> None:

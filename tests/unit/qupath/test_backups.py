@@ -21,6 +21,7 @@ from slideloop.qupath.guard import (
     require_closed,
     require_older,
     require_unopened,
+    unsaved_in,
 )
 from slideloop.qupath.installation import QuPath
 from slideloop.qupath.project_file import DATA, ProjectFile
@@ -167,8 +168,14 @@ def test_a_project_that_qupath_says_it_has_open_is_refused(project: ProjectFile)
     assert opened_by(project) == "größe on lab"
     with pytest.raises(ProjectOpenError, match="größe on lab"):
         require_unopened(project)
-    beat.write_text("{", "utf-8")
-    assert opened_by(project) == "somebody"
+    assert unsaved_in(project) == set()
+    beat.write_text('{"host": "lab", "unsaved": ["2"]}', "utf-8")
+    rows = check_images(project, None, lambda _: None)
+    assert [row["is_unsaved"] for row in rows] == [False, True]
+    for broken in ("{", "[]", '{"unsaved": 1}'):
+        beat.write_text(broken, "utf-8")
+        assert opened_by(project) == "somebody"
+        assert unsaved_in(project) == set()
     long_ago = time.time() - 200
     os.utime(beat, (long_ago, long_ago))
     require_unopened(project)

@@ -4,6 +4,11 @@ import qupath.lib.images.servers.ImageServer
 import qupath.lib.objects.hierarchy.PathObjectHierarchy
 
 class ImageData<T> {
+    static class ImageType {
+        String name() { throw new UnsupportedOperationException() }
+    }
+
+    ImageType getImageType() { throw new UnsupportedOperationException() }
     ImageServer<T> getServer() { throw new UnsupportedOperationException() }
     PathObjectHierarchy getHierarchy() { throw new UnsupportedOperationException() }
     boolean isChanged() { throw new UnsupportedOperationException() }
