@@ -136,7 +136,8 @@ def _import(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
     ours = [(key, each) for key, each in after if key[0] not in staying]
     return {
         "is_changed": True,
-        "shown": _shown(entry, task["places"]),
+        # paquo has it open, and opening another one takes a second.
+        "shown": _shown(entry._image_data.getServer(), task["places"]),
         "n_before": len(held),
         "n_after": len(after),
         "n_added": len(made),
@@ -184,7 +185,11 @@ def _look(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
     }
     if not entry.is_readable():
         return found
-    return found | {"shown": _shown(entry, task["places"])}
+    server = entry.java_object.getServerBuilder().build()
+    try:
+        return found | {"shown": _shown(server, task["places"])}
+    finally:
+        server.close()
 
 
 def _annotations(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
@@ -208,31 +213,28 @@ def _annotations(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
 _ACTIONS = {"import": _import, "clean": _clean, "look": _look, "annotations": _annotations}
 
 
-def _shown(entry: Any, places: list[dict[str, int]]) -> dict[str, Any]:
+def _shown(server: Any, places: list[dict[str, int]]) -> dict[str, Any]:
     """Return size, kind of server and the mean colours of some places, as QuPath shows them."""
     from jpype import JClass
 
     request = JClass("qupath.lib.regions.RegionRequest")
-    server = entry.java_object.getServerBuilder().build()
-    try:
-        probe: list[dict[str, Any]] = []
-        for each in places:
-            x, y, width, height = (each[side] for side in ("x", "y", "width", "height"))
-            if x + width > server.getWidth() or y + height > server.getHeight():
-                continue
-            wanted = request.createInstance(server.getPath(), 1.0, x, y, width, height)
-            pixels = server.readRegion(wanted)
-            argb = np.array(pixels.getRGB(0, 0, width, height, None, 0, width), np.int32)
-            rgb = [float(((argb >> shift) & 255).mean()) for shift in (16, 8, 0)]
-            probe.append({**each, "rgb": rgb})
-        return {
-            "width": int(server.getWidth()),
-            "height": int(server.getHeight()),
-            "server_type": str(server.getServerType()),
-            "probe": probe,
-        }
-    finally:
-        server.close()
+    probe: list[dict[str, Any]] = []
+    for each in places:
+        x, y, width, height = (each[side] for side in ("x", "y", "width", "height"))
+        if x + width > server.getWidth() or y + height > server.getHeight():
+            continue
+        pixels = server.readRegion(
+            request.createInstance(server.getPath(), 1.0, x, y, width, height)
+        )
+        argb = np.array(pixels.getRGB(0, 0, width, height, None, 0, width), np.int32)
+        rgb = [float(((argb >> shift) & 255).mean()) for shift in (16, 8, 0)]
+        probe.append({**each, "rgb": rgb})
+    return {
+        "width": int(server.getWidth()),
+        "height": int(server.getHeight()),
+        "server_type": str(server.getServerType()),
+        "probe": probe,
+    }
 
 
 def _stored(entry: Any) -> Any:
