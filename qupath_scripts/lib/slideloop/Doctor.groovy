@@ -55,7 +55,12 @@ final class Doctor {
             server = new Server(url, { token } as Supplier<String>)
             server.get('/health')
             found << new Finding(true, "The server at ${server.url} answers.")
-            found << offer((Map<String, Object>) server.get('/info'))
+            Map<String, Object> info = (Map<String, Object>) server.get('/info')
+            found << offer(info)
+            String other = Release.other(Release.installed(), (String) info['version'])
+            if (other != null) {
+                found << new Finding(false, other)
+            }
         } catch (Problem problem) {
             found << new Finding(false, problem.message)
             server = null

@@ -3,6 +3,7 @@ import slideloop.Host
 import slideloop.Json
 import slideloop.KeyGate
 import slideloop.Pictures
+import slideloop.Release
 import slideloop.WantedPicture
 import slideloop.WindowWords
 
@@ -45,6 +46,13 @@ def pictures = { host, limit = 1 << 20, threads = 1 ->
 def arrive = { int n -> n.times { assert arrived.poll(10, TimeUnit.SECONDS) != null } }
 
 def cases = [
+    'scripts of another release than the server are told, with the way out': {
+        def found = Release.other('1.2.0', '1.3.0')
+        assert found.contains('1.2.0') && found.contains('1.3.0') && found.contains('slideloop qupath install')
+        assert Release.other('1.3.0', '1.3.0') == null
+        assert Release.other(null, '1.3.0') == null
+        assert Release.installed() == null
+    },
     'a key pressed anew counts': {
         def keys = gate()
         assert keys.pressed('A')
