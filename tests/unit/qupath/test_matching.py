@@ -90,3 +90,15 @@ def test_decisions_that_do_not_decide_are_refused(tmp_path: Path, content: str) 
     file.write_text(content, "utf-8")
     with pytest.raises(InvalidInputError, match="one mask and one image"):
         read_decisions(file)
+
+
+def test_of_two_series_of_one_file_neither_is_chosen(tmp_path: Path) -> None:
+    series = [entry(n, f"slide - series {n}", "file:/slides/slide.scn") for n in (0, 1)]
+    for number, each in enumerate(series):
+        each["serverBuilder"]["args"] = ["--series", str(number)]
+    images = write_project(tmp_path / "project", *series).images
+    assert [image.args for image in images] == [("--series", "0"), ("--series", "1")]
+    found = one(images, Mask("m", [], "slide.scn", path=Path("/slides/slide.scn")))
+    assert (found.image, found.candidates) == (None, images)
+    decided = one(images, Mask("m", [], "slide.scn", path=Path("/slides/slide.scn")), {"m": "1"})
+    assert decided.image == images[1]
