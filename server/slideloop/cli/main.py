@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "Write the masks of further slides by a study.",
     "project": "Check QuPath projects; import masks into them, and take that back.",
     "study": "List studies; show, verify, replay, export, import or back them up.",
+    "weights": "Put ImageNet weights in place that were brought by hand.",
     "qupath": "Put the scripts for QuPath where it finds them, or take them away.",
     "doctor": "Say what works, what does not, and what to do.",
     "demo": "Build a small slide, play a simulated expert, leave the mask.",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slideloop.diagnosis.encoders import DOWNLOADS, FACTS, cached_file
 from slideloop.diagnosis.finding import Finding
-from slideloop.features.weights import IMAGENET_SHA256
+from slideloop.features.weights import published_sha256
 
 if TYPE_CHECKING:
     from slideloop.settings import Settings
@@ -102,12 +102,11 @@ def check_weights(settings: Settings) -> Finding:
 def _check_imagenet(name: str) -> Finding:
     path, url = cached_file(name), f"{DOWNLOADS}/{name}"
     if not path.exists():
-        todo = f"Without a connection: fetch {url} elsewhere and put it at {path}."
+        todo = f"Without a connection: fetch {url} elsewhere, then `slideloop weights FILE`."
         found = f"{name} is not in the cache; it is downloaded when first needed."
         return Finding("weights", "warning", found, todo)
     digest = _sha256(path)
-    expected = IMAGENET_SHA256.get(name, name.removesuffix(".pth").rsplit("-", 1)[1])
-    if digest is None or not digest.startswith(expected):
+    if digest is None or not digest.startswith(published_sha256(name)):
         found = f"{path} is not the file that torchvision publishes: its SHA-256 differs."
         return Finding("weights", "problem", found, "Delete it, so that it is fetched again.")
     return Finding("weights", "ok", f"{name} is in the cache, SHA-256 as published.")

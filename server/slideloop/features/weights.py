@@ -6,6 +6,7 @@ Owns where weights come from and what is recorded of them; knows nothing of how 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
 import warnings
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slideloop.errors import WeightsError
+from slideloop.files import unwritable, whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
 
@@ -110,7 +112,7 @@ def fetch_imagenet(url: str) -> Path:
     import torch
 
     name = url.rsplit("/", 1)[1]
-    expected = IMAGENET_SHA256.get(name, name.removesuffix(".pth").rsplit("-", 1)[1])
+    expected = published_sha256(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         try:
@@ -121,8 +123,9 @@ def fetch_imagenet(url: str) -> Path:
             raise WeightsError(
                 f"The ImageNet weights {name} are not in the cache and cannot be downloaded "
                 f"({err}).",
-                hint=f"On a connected machine fetch {url}, put it at {path}; "
-                "or give a state dict with --weights FILE; or, for a trial only, --weights random.",
+                hint=f"On a connected machine fetch {url}, and put it in place here by "
+                "`slideloop weights FILE`; or give a state dict with --weights FILE; or, for a "
+                "trial only, --weights random.",
             ) from err
     if not _file_sha256(path).startswith(expected):
         raise WeightsError(
@@ -130,6 +133,59 @@ def fetch_imagenet(url: str) -> Path:
             hint="Delete it, so that it is fetched again.",
         )
     return path
+
+
+def published_sha256(name: str) -> str:
+    """Return the SHA-256 of a file of torchvision's, or as much of it as its name says."""
+    return IMAGENET_SHA256.get(name, name.removesuffix(".pth").rsplit("-", 1)[1])
+
+
+def put_in_place(file: Path, names: Iterable[str], place: Callable[[str], Path]) -> Path:
+    """Copy ImageNet weights that were brought by hand to where they are looked for.
+
+    Parameters
+    ----------
+    file : Path
+        Whatever it is called; its content tells which it is.
+    names : iterable of str
+        Files that torchvision publishes.
+    place : callable
+        Where one of them is looked for.
+
+    Returns
+    -------
+    Path
+        Where it is now.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or is none of them.
+    OutputError
+        If it cannot be written there.
+    """
+    known = sorted(set(names))
+    try:
+        digest = _file_sha256(file)
+    except OSError as err:
+        raise WeightsError(
+            f"{file} cannot be read: {err.strerror or err}.", hint="Give the file that was brought."
+        ) from err
+    name = next((each for each in known if digest.startswith(published_sha256(each))), None)
+    if name is None:
+        raise WeightsError(
+            f"{file.name} is none of {', '.join(known)}: its SHA-256 begins with {digest[:8]}.",
+            hint="Fetch it again, its download may have been cut off. A state dict of your own is "
+            "given with --weights FILE.",
+        )
+    target = place(name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise unwritable(target, err) from err
+    with whole_file(target) as path:
+        shutil.copyfile(file, path)
+    return target
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -117,7 +117,7 @@ def test_the_cached_file_is_checked_against_the_published_hash(
     assert missing.state == "warning"
     path = cached_file(FACTS[encoder].file)
     assert f"{DOWNLOADS}/{path.name}" in missing.todo
-    assert str(path) in missing.todo
+    assert "slideloop weights FILE" in missing.todo
 
     path.parent.mkdir(parents=True)
     path.write_bytes(b"a page of a proxy's, saved as weights")

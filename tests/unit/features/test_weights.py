@@ -21,10 +21,10 @@ import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slideloop.errors import WeightsError
+from slideloop.errors import OutputError, WeightsError
 from slideloop.features.encoders import Encoder, load_encoder
 from slideloop.features.normalisation import IMAGENET
-from slideloop.features.weights import fetch_imagenet, load_weights
+from slideloop.features.weights import fetch_imagenet, load_weights, put_in_place
 
 State = dict[str, torch.Tensor]
 
@@ -285,7 +285,7 @@ def test_without_a_network_the_way_out_is_said(torch_home: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be downloaded") as caught:
         fetch_imagenet(url)
     assert url in caught.value.hint
-    assert str(torch_home / "resnet18-f37072fd.pth") in caught.value.hint
+    assert "slideloop weights FILE" in caught.value.hint
     assert "--weights FILE" in caught.value.hint and "--weights random" in caught.value.hint
     assert list(torch_home.iterdir()) == []
 
@@ -323,3 +323,27 @@ def test_a_download_with_another_checksum_is_refused_and_not_kept(
     with pytest.raises(WeightsError, match=r"net-00000000\.pth"):
         fetch_imagenet(f"{address}/net-00000000.pth")
     assert list(torch_home.iterdir()) == []
+
+
+def test_weights_that_were_brought_by_hand_are_told_by_their_content(tmp_path: Path) -> None:
+    file, place = tmp_path / "download (1)", tmp_path / "cache" / "checkpoints"
+    file.write_bytes(b"weights")
+    mark = hashlib.sha256(b"weights").hexdigest()[:8]
+    names = ["other-00000000.pth", f"net-{mark}.pth"]
+    target = put_in_place(file, names, lambda name: place / name)
+    assert target == place / f"net-{mark}.pth"
+    assert target.read_bytes() == b"weights"
+    file.write_bytes(b"weigh")
+    with pytest.raises(WeightsError, match=r"none of net-.*, other-0{8}\.pth"):
+        put_in_place(file, names, lambda name: place / name)
+    assert [path.name for path in place.iterdir()] == [target.name]
+    with pytest.raises(WeightsError, match="cannot be read"):
+        put_in_place(tmp_path / "none", names, lambda name: place / name)
+
+
+def test_weights_that_cannot_be_put_in_place_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"weights")
+    mark = hashlib.sha256(b"weights").hexdigest()[:8]
+    with pytest.raises(OutputError):
+        put_in_place(file, [f"net-{mark}.pth"], lambda name: file / "below" / name)
