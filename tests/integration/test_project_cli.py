@@ -143,6 +143,9 @@ def test_a_qupath_that_paquo_cannot_use_is_named_and_nothing_is_left(
     assert outcome.code == 2
     assert f"paquo cannot use the QuPath in {tmp_path / 'QuPath'}" in outcome.err
     assert [each.name for each in (project.folder / "slideloop").iterdir()] == ["lock"]
+    checked = slideloop("project", "check", project.folder, "--json")
+    assert "paquo cannot use the QuPath" in checked.err
+    assert [row["name"] for row in json.loads(checked.out)["images"]] == ["a.svs", "gone.svs"]
 
 
 def test_there_is_nothing_to_restore_before_an_import(project: ProjectFile) -> None:

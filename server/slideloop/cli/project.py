@@ -12,7 +12,7 @@ from slideloop.cli.main import IN_PART
 from slideloop.cli.project_import import command as import_
 from slideloop.cli.project_options import FORCE, PROJECT
 from slideloop.cli.project_run import command as run
-from slideloop.errors import InvalidInputError, SlideloopError
+from slideloop.errors import InvalidInputError, QuPathError, SlideloopError
 
 
 @click.group("project")
@@ -63,7 +63,11 @@ def check(project: Path, as_json: bool) -> None:
         if not as_json:
             click.echo(_state(row))
 
-    rows = check_images(found, qupath, told)
+    try:
+        rows = check_images(found, qupath, told)
+    except QuPathError as err:
+        say(f"What the data files hold is not looked at. {err}")
+        rows, qupath = check_images(found, None, told), None
     if as_json:
         print_json({"project": str(found.file), "version": found.version, "opened_by": opened,
                     "qupath": qupath and qupath.version, "classes": found.classes,

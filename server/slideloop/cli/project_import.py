@@ -67,9 +67,10 @@ def command(
 ) -> None:  # fmt: skip
     """Import masks into the images of PROJECT, by QuPath's own code.
 
-    The image of a mask is found by the slide's file, its content, or its name; --match decides
-    otherwise. What is replaced is copied first: `project restore` puts it back. Exit 3 if a mask
-    was not imported; the others are.
+    The image of a mask is found by the entry that it names, the slide's file, its content, or its
+    name; --match decides otherwise. An image whose pixels QuPath shows otherwise than they are read
+    here is refused. What is replaced is copied first: `project restore` puts it back. Exit 3 if a
+    mask was not imported; the others are.
     """
     from slideloop.features.workspace import Workspace
     from slideloop.qupath.importing import ImportOptions, import_masks, look
@@ -140,9 +141,12 @@ def _line(row: dict[str, Any]) -> str:
         undo = _ENDS_UNDO if row["ends_undo"] else ""
         return f"{where}: {row['n_objects']:,} {row['kind']} would be added{undo}"
     kept = f", {row['n_edited_kept']:,} edited ones kept" if row["n_edited_kept"] else ""
+    compared = (
+        "" if row["pixels"] == "same" else "; slideloop cannot read it, to compare its pixels"
+    )
     return (
         f"{where}: {row['n_added']:,} {row['kind']} added, {row['n_removed']:,} of an earlier "
-        f"import removed{kept}; {row['n_after']:,} objects now"
+        f"import removed{kept}; {row['n_after']:,} objects now{compared}"
         + (_ENDS_UNDO if row["ends_undo"] else "")
     )
 

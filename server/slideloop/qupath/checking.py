@@ -41,27 +41,32 @@ def check_images(
         `pixels` ("same", "not_compared"), `n_temporary` patches of a review that were left, and
         `masks`: per study `n_as_made` and `n_edited` objects. `code` and `problem` where no mask
         can go into it.
+
+    Raises
+    ------
+    QuPathError
+        If that QuPath cannot be used; no row was told then.
     """
     done = changes(project)
     unsaved = unsaved_in(project)
     rows = {image.id: _row(image, done, unsaved) for image in project.images}
     images = {image.id: image for image in project.images if "problem" not in rows[image.id]}
-    for id_, row in rows.items():
-        if qupath is None or id_ not in images:
-            told(row)
-    if qupath is None or not images:
-        return list(rows.values())
 
     def heard(answer: Row) -> None:
         id_ = answer.pop("entry")
         rows[id_] |= _looked(images[id_], answer, rows[id_]["imported"])
         told(rows[id_])
 
-    tasks = [
-        {"entry": id_, "action": "look", "places": places(image)} for id_, image in images.items()
-    ]
-    job = {"project": str(project.file), "mode": "r", "classes": [], "tasks": tasks}
-    run_tasks(qupath, job, heard)
+    if qupath is not None and images:
+        tasks = [
+            {"entry": id_, "action": "look", "places": places(image)}
+            for id_, image in images.items()
+        ]
+        job = {"project": str(project.file), "mode": "r", "classes": [], "tasks": tasks}
+        run_tasks(qupath, job, heard)
+    for id_, row in rows.items():
+        if qupath is None or id_ not in images:
+            told(row)
     return list(rows.values())
 
 
