@@ -22,6 +22,7 @@ HERE: type[PurePath] = PureWindowsPath if os.name == "nt" else PurePosixPath
 """How paths of this machine read."""
 
 _SHOWN = 200
+"""Characters of a client's text that are repeated."""
 _WINDOWS_LIKE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _SLASHES = re.compile(r"[\\/]{2,}")
 _DRIVE = re.compile(r"/+[A-Za-z]:(/|$)")
@@ -103,9 +104,9 @@ class Roots:
             real = Path(os.path.realpath(path, strict=True))
             is_file = stat.S_ISREG(real.stat().st_mode)
         except (OSError, ValueError) as err:
-            raise _not_found(text) from err
+            raise self._not_found(text, path) from err
         if not is_file or not any(real.is_relative_to(folder) for folder in self.folders):
-            raise _not_found(text)
+            raise self._not_found(text, path)
         return real
 
     def translated(self, text: str) -> PurePath:
@@ -118,7 +119,7 @@ class Roots:
         """
         path = _client_path(text)
         if path is None:
-            raise _not_found(text)
+            raise self._not_found(text, None)
         for mapping in self._maps:
             translated = mapping.translate(path)
             if translated is not None:
@@ -127,10 +128,36 @@ class Roots:
         if is_share(path):
             path = PureWindowsPath(ntpath.normpath(path))
             if not any(path.is_relative_to(share) for share in self._shares):
-                raise _not_found(text)
+                raise self._not_found(text, path)
         if type(path) is not self._flavour or not path.is_absolute() or _is_device(path):
-            raise _not_found(text)
+            raise self._not_found(text, path)
         return path
+
+    def _not_found(self, text: str, path: PurePath | None) -> SlideNotFoundError:
+        """Return the refusal of a file; its words follow from the text alone, not from any file.
+
+        Parameters
+        ----------
+        text : str
+            What the client said.
+        path : PurePath or None
+            What it means here, as far as that was found out.
+        """
+        client = _client_path(text)
+        there = "" if path in (None, client) else f", where it would be {_shown(str(path))!r}"
+        message = f"There is no file {_shown(text)!r} in the folders that the server reads{there}."
+        if client is None:
+            hint = "Give the whole path of a file, or its URI."
+        elif path is not None and any(path.is_relative_to(folder) for folder in self.folders):
+            hint = "Look whether the file is there, and may be read by the server."
+        else:
+            hint = (
+                f"The server reads below {', '.join(map(str, self.folders))}. If that is the "
+                "client's folder under another name, start the server with "
+                f"--map '{_shown(str(client.parent))}={self.folders[0]}'; otherwise give it "
+                "--slides-root."
+            )
+        return SlideNotFoundError(message, hint=hint)
 
 
 def read_mapping(text: str, flavour: type[PurePath] = HERE) -> Mapping:
@@ -214,10 +241,5 @@ def _is_device(path: PurePath) -> bool:
     return any(":" in part or PureWindowsPath(part).is_reserved() for part in parts)
 
 
-def _not_found(text: str) -> SlideNotFoundError:
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return SlideNotFoundError(
-        f"There is no file {shown!r} in the folders that the server reads.",
-        hint="Give the whole path of a file below a --slides-root; on another machine than the "
-        "client's also --map.",
-    )
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -156,11 +156,36 @@ def test_what_is_no_whole_path_is_not_found(
     _assert_not_found(Roots([slides]), text)
 
 
-def test_outside_missing_and_folder_are_refused_in_the_same_words(slides: Path) -> None:
+def _words(roots: Roots, *paths: Path) -> set[str]:
+    """What is said of some files, but for their names."""
+    return {
+        str(_assert_not_found(roots, str(path))).replace(path.name, "X").replace("none", "X")
+        for path in paths
+    }
+
+
+@posix_only
+def test_nobody_learns_from_the_words_which_files_there_are(slides: Path) -> None:
     roots = Roots([slides])
-    texts = [str(slides.parent / "secret.svs"), str(slides / "none.svs"), str(slides)]
-    said = {str(_assert_not_found(roots, text)).replace(repr(text), "X") for text in texts}
-    assert len(said) == 1
+    (slides / "out.svs").symlink_to(slides.parent / "secret.svs")
+    (slides / "dir1").mkdir()
+    outside = _words(roots, slides.parent / "secret.svs", slides.parent / "none.svs")
+    inside = _words(roots, slides / "none.svs", slides / "out.svs", slides / "dir1")
+    assert (len(outside), len(inside)) == (1, 1)
+
+
+@posix_only
+def test_the_line_to_add_is_said_where_the_client_calls_the_folder_otherwise(slides: Path) -> None:
+    refused = _assert_not_found(Roots([slides]), r"Z:\case ü\a.svs")
+    assert rf"--map 'Z:\case ü={slides}'" in refused.hint
+    line = refused.hint.partition("--map '")[2].partition("'")[0]
+    mapped = Roots([slides], [read_mapping(line)])
+    assert mapped.find(r"z:\CASE ü\a.svs") == slides / "a.svs"
+    missing = _assert_not_found(mapped, r"Z:\case ü\none.svs")
+    assert repr(str(slides / "none.svs")) in missing.message
+    assert "--map" not in missing.hint
+    share = _assert_not_found(Roots([slides]), "file://host/share/a%20b/a.svs")
+    assert rf"--map '\\host\share\a b={slides}'" in share.hint
 
 
 @pytest.mark.usefixtures("no_file_is_touched")
