@@ -723,6 +723,7 @@ def test_the_server_imports_behind_a_request(place: Place, indexed_site: Site) -
     study = indexed_site.learnt()
     folder = indexed_site.root / f"project-{uuid.uuid4().hex[:8]}"
     shutil.copytree(place.folder, folder)
+    (folder / "project.qpproj").touch()
     body = {"project": str(folder / "project.qpproj"), "study": study}
     refused = api("POST", "/imports", **body)
     assert (refused["status"], refused["code"]) == (409, "project_open")
