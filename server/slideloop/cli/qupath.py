@@ -48,7 +48,7 @@ In QuPath: Edit > Preferences, search "startup script", set "Startup script path
 and start QuPath again. Each of QuPath 0.5, 0.6 and 0.7 has preferences of its own: set it in each.
 If another script is set there already, leave it, and add this line at its end:
 
-  runScript(new File('{start.as_posix()}'))
+  getQuPath().runScript(new File('{start.as_posix()}'), null)
 
 Then start the server (slideloop serve --slides-root FOLDER) and choose Extensions > slideloop >
 Connect / doctor.""")

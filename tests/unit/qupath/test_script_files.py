@@ -119,7 +119,8 @@ def test_the_command_says_the_one_preference_and_the_line_for_an_occupied_slot(
     outcome = slideloop("qupath", "install", "--scripts-dir", folder)
     assert outcome.code == 0, outcome.err
     assert f"\n  {folder / START}\n" in outcome.out
-    assert f"runScript(new File('{(folder / START).as_posix()}'))" in outcome.out
+    line = f"getQuPath().runScript(new File('{(folder / START).as_posix()}'), null)"
+    assert f"\n  {line}\n" in outcome.out
     (folder / "undo.groovy").write_bytes(b"// mine\n")
     assert "undo.groovy.bak" in slideloop("qupath", "install", "--scripts-dir", folder).out
 
