@@ -10,7 +10,8 @@ import java.util.concurrent.TimeUnit
 def gui = QuPathGUI.getInstance()
 def gson = new Gson()
 def told = System.out
-gui.runScript(new File(System.getenv('SLIDELOOP_STARTUP')), null)
+// The line that `slideloop qupath install` gives to who has a start-up script already.
+getQuPath().runScript(new File(System.getenv('SLIDELOOP_STARTUP')), null)
 Thread.startDaemon('asked') {
     System.in.eachLine('UTF-8') { line ->
         def answer = new CompletableFuture()
