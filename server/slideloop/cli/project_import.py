@@ -104,10 +104,10 @@ def command(
         if not as_json:
             click.echo(_line(row))
 
-    looked = [look(each, studied, made_as) for each in matches]
+    rows = [look(each, studied, made_as) for each in matches]
     images = [
         each.image
-        for each, row in zip(matches, looked, strict=True)
+        for each, row in zip(matches, rows, strict=True)
         if each.image is not None and "problem" not in row
     ]
     if images:
@@ -116,11 +116,10 @@ def command(
         say(f"{which} written, which needs up to {need} for copies beside the project.")
     folder: Path | None = None
     if dry_run:
-        rows = looked
         for row in rows:
             told(row)
     else:
-        rows, folder = import_masks(found, matches, studied, options, told)
+        rows, folder = import_masks(found, matches, studied, options, told, rows)
     if as_json:
         print_json({"rows": rows, "folder": None if folder is None else str(folder)})
     elif folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from slideloop.cli.common import say
@@ -105,10 +106,11 @@ def simulate_by_annotations(
         training=made.training,
     )
     seeds = range(settings.seed, settings.seed + N_SEEDS)
+    # What is recorded of the experiment is how its slides were cut, not what was asked for here.
+    cut = settings.model_copy(update=asdict(opened.options(settings.assume_mpp)))
     play_and_write(
-        subject, protocol, opened.encoder, [made.strategy], seeds, _as_cut(opened, settings),
-        files, out, as_json,
-    )  # fmt: skip
+        subject, protocol, opened.encoder, [made.strategy], seeds, cut, files, out, as_json
+    )
 
 
 def _truth(
@@ -128,17 +130,3 @@ def _truth(
     [source] = opened.open_further([image.path], settings.assume_mpp)
     info = source.reader.info
     return source, read_truth(row["file"], positive, info.width, info.height, outside)
-
-
-def _as_cut(opened: OpenStudy, settings: Settings) -> Settings:
-    """Return the settings with what the study's slides were cut by, which is recorded."""
-    record = opened.created["slides"][0]
-    grid = record["grid"]
-    return settings.model_copy(
-        update={
-            "patch": grid["patch_px"],
-            "stride": grid["stride_px"],
-            "mpp": grid["mpp"],
-            "filter": record["filter"],
-        }
-    )

@@ -74,5 +74,4 @@ def uninstall(folder: Path | None) -> None:
 
 def _say_kept(outcome: Outcome) -> None:
     for path in outcome.kept:
-        click.echo(f"Somebody had edited {path.name.partition('.groovy')[0]}.groovy: it is kept as "
-                   f"{path}.")  # fmt: skip
+        click.echo(f"Somebody had edited a file there: what it held is kept as {path}.")

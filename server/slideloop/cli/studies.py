@@ -61,8 +61,11 @@ class OpenStudy:
 
     def open_further(self, paths: Sequence[Path], assume_mpp: float | None) -> list[SlidePatches]:
         """Open slides that are not the study's own, cut as its first one was."""
-        options = _options(self.created["slides"][0], assume_mpp)
-        return self.workspace.open_slides(paths, options, self.sources[0])
+        return self.workspace.open_slides(paths, self.options(assume_mpp), self.sources[0])
+
+    def options(self, assume_mpp: float | None) -> PatchOptions:
+        """Return how the study's first slide was cut."""
+        return _options(self.created["slides"][0], assume_mpp)
 
     def slide(self, source: SlidePatches) -> IndexedSlide:
         """Index a slide as the study's slides were, or find its features."""

@@ -9,6 +9,7 @@ from typing import Any
 from slideloop.qupath.child import require_qupath, run_tasks
 from slideloop.qupath.guard import require_older
 from slideloop.qupath.project_file import ProjectFile, ProjectImage
+from slideloop.qupath.writing import obstacle
 
 Row = dict[str, Any]
 
@@ -30,7 +31,7 @@ def write_annotations(
     -------
     list of dict
         Per image `entry, image` and `file`, None where there are no such annotations; `code` and
-        `problem` where its data cannot be read.
+        `problem` where its file or its data cannot be read.
 
     Raises
     ------
@@ -44,8 +45,9 @@ def write_annotations(
     rows = {each.id: Row(entry=each.id, image=each.name, file=None) for each in images}
     tasks: list[Row] = []
     for image in images:
-        if image.is_cut_off():
-            rows[image.id] |= {"code": "data_unreadable", "problem": "Its data file is not whole."}
+        problem = obstacle(image)
+        if problem is not None:
+            rows[image.id]["code"], rows[image.id]["problem"] = problem
         elif image.data.is_file():
             out = str(folder / f"{image.id}.geojson")
             tasks.append({"entry": image.id, "action": "annotations", "out": out})

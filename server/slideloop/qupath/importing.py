@@ -80,6 +80,7 @@ def import_masks(
     study: str,
     options: ImportOptions,
     told: Callable[[Row], None],
+    rows: list[Row] | None = None,
 ) -> tuple[list[Row], Path | None]:
     """Import masks into the images that they are for.
 
@@ -92,6 +93,8 @@ def import_masks(
     options : ImportOptions
     told : callable
         Gets each row as soon as its outcome is known.
+    rows : list of dict, optional
+        What `look` said of each mask, where it was asked before.
 
     Returns
     -------
@@ -104,7 +107,8 @@ def import_masks(
     QuPathError, ProjectOpenError, ProjectError, OutputError
         As `write`.
     """
-    rows = [look(each, study, options.kind) for each in matches]
+    if rows is None:
+        rows = [look(each, study, options.kind) for each in matches]
     pieces: list[Piece] = []
     names: set[str] = set()
     for row, match in zip(rows, matches, strict=True):

@@ -171,16 +171,16 @@ def _clean(entry: Any, _task: dict[str, Any]) -> dict[str, Any]:
 def _look(entry: Any, task: dict[str, Any]) -> dict[str, Any]:
     """Say what an image holds, and how QuPath shows it."""
     hierarchy = _stored(entry)
+    objects = list(_objects(hierarchy))
     masks: dict[str, Counter[str]] = {}
-    for each in _objects(hierarchy):
+    for each in objects:
         study = study_of(str(each.getName() or ""))
         if study is not None:
             edited = "n_edited" if _is_edited(each, study) else "n_as_made"
             masks.setdefault(study, Counter(n_edited=0, n_as_made=0))[edited] += 1
-    n_temporary = sum(1 for each in hierarchy.getAllObjects(False) if _is_temporary(each))
     found: dict[str, Any] = {
-        "n_objects": int(hierarchy.nObjects()) - n_temporary,
-        "n_temporary": n_temporary,
+        "n_objects": len(objects),
+        "n_temporary": int(hierarchy.nObjects()) - len(objects),
         "masks": masks,
     }
     if not entry.is_readable():
