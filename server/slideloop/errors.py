@@ -79,6 +79,13 @@ class SlideNotFoundError(SlideloopError):
     http_status = 404
 
 
+class FoldersFixedError(SlideloopError):
+    """A folder to allow, on a server that was started with its folders."""
+
+    code = "folders_fixed"
+    http_status = 409
+
+
 class UnreadableSlideError(SlideloopError):
     """A file that no reader opens, or that asks for more than the limits allow."""
 

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 from tests.services import quick_settings
 
+from slideloop.api.allowed import AllowedFolders
 from slideloop.api.app import ServeOptions, create_app
 from slideloop.api.paths import Roots
 from slideloop.api.schemas import MAX_BODY_BYTES
@@ -421,3 +422,62 @@ def test_a_line_of_the_log_cannot_be_forged_by_any_message() -> None:
     assert others
     assert all(line.startswith("  | ") for line in others)
     assert all(line.isprintable() for line in (first, *others))
+
+
+# Folders that are allowed later -----------------------------------------------------------------
+
+
+def test_a_server_without_folders_of_its_own_takes_one_that_is_allowed(
+    service: Service, small_slides: Path, tmp_path: Path
+) -> None:
+    roots = Roots([tmp_path])
+    options = ServeOptions(roots=roots, allowed=AllowedFolders(roots, tmp_path))
+    client = create_app(service, options).test_client()
+    slide = json.dumps({"path": (small_slides / "small.tif").as_uri()})
+    _problem(_post(client, slide), 404, "file_not_found")
+    before = _ask(client, "GET", "/folders").get_json()
+    assert before == {"folders": [str(tmp_path)], "may_add": True}
+    answer = _ask(client, "POST", "/folders", json={"folder": small_slides.as_uri()})
+    folders = [str(tmp_path), str(small_slides)]
+    assert (answer.status_code, answer.get_json()) == (200, {"folders": folders, "may_add": True})
+    assert _post(client, slide).status_code in (200, 202)
+
+
+def test_a_server_with_folders_takes_no_others(client: FlaskClient, tmp_path: Path) -> None:
+    _problem(_ask(client, "POST", "/folders", json={"folder": str(tmp_path)}), 409, "folders_fixed")
+    assert _ask(client, "GET", "/folders").get_json()["may_add"] is False
+
+
+def test_a_web_page_of_others_allows_no_folder(
+    service: Service, small_slides: Path, tmp_path: Path
+) -> None:
+    roots = Roots([tmp_path])
+    options = ServeOptions(roots=roots, allowed=AllowedFolders(roots, tmp_path))
+    client = create_app(service, options).test_client()
+    body, origin = {"folder": str(small_slides)}, {"Origin": "https://evil.example"}
+    answer = _ask(client, "POST", "/folders", json=body, headers=origin)
+    _problem(answer, 403, "forbidden_origin")
+    assert roots.folders == [tmp_path]
+
+
+# Slides by a file -------------------------------------------------------------------------------
+
+
+def test_the_slides_of_a_file_are_those_of_its_content(
+    client: FlaskClient, small_slides: Path, tmp_path: Path
+) -> None:
+    small = small_slides / "small.tif"
+    opened = _post(client, json.dumps({"path": str(small)})).get_json()["slide"]
+    link = small_slides / "under another name.tif"
+    link.hardlink_to(small)
+    try:
+        found = _ask(client, "GET", "/slides", query_string={"path": link.as_uri()}).get_json()
+    finally:
+        link.unlink()
+    assert [each["id"] for each in found] == [opened["id"]]
+    other = {"path": str(small_slides / "other.tif")}
+    assert opened["id"] not in {
+        each["id"] for each in _ask(client, "GET", "/slides", query_string=other).get_json()
+    }
+    nowhere = _ask(client, "GET", "/slides", query_string={"path": str(tmp_path / "x.tif")})
+    _problem(nowhere, 404, "file_not_found")

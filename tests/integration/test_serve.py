@@ -259,6 +259,19 @@ def test_ctrl_c_stops_it_too(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_only_a_server_on_this_machine_without_folders_may_be_given_one(
+    tmp_path: Path, small_slides: Path
+) -> None:
+    here = ("--workspace", tmp_path)
+    with _served(*here) as (_, url, _said):
+        assert _get(url, "/folders")[1]["may_add"] is True
+    with _served(*here, "--slides-root", small_slides) as (_, url, _said):
+        assert _get(url, "/folders")[1] == {"folders": [str(small_slides)], "may_add": False}
+    with _served(*here, "--host", "0.0.0.0") as (_, url, _said):
+        token = {"Authorization": f"Bearer {(tmp_path / 'token').read_text().strip()}"}
+        assert _get(url, "/folders", **token)[1]["may_add"] is False
+
+
 def test_a_token_is_made_and_asked_for(tmp_path: Path) -> None:
     with _served("--workspace", tmp_path, "--require-token") as (_, url, said):
         token = (tmp_path / "token").read_text().strip()

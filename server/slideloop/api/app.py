@@ -18,7 +18,17 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
 from slideloop import __version__
-from slideloop.api import imports, jobs, meta, predictions, reports, rounds, slides, studies
+from slideloop.api import (
+    folders,
+    imports,
+    jobs,
+    meta,
+    predictions,
+    reports,
+    rounds,
+    slides,
+    studies,
+)
 from slideloop.api.auth import Gate
 from slideloop.api.bodies import StrictRequest
 from slideloop.api.current import EXTENSION, OPTIONS, WAITING_ROOM
@@ -28,9 +38,10 @@ from slideloop.api.schemas import MAX_BODY_BYTES, PREFIX, PROBLEM_CONTENT, Probl
 from slideloop.api.waiting import WaitingRoom
 
 if TYPE_CHECKING:
+    from slideloop.api.allowed import AllowedFolders
     from slideloop.studies.service import Service
 
-MODULES = (meta, slides, jobs, studies, rounds, predictions, reports, imports)
+MODULES = (meta, folders, slides, jobs, studies, rounds, predictions, reports, imports)
 """One blueprint per noun."""
 
 FREE_PATHS = (f"{PREFIX}/health",)
@@ -62,12 +73,15 @@ class ServeOptions:
         None: no token is asked for.
     allowed_hosts : tuple of str
         Further names that it goes by.
+    allowed : AllowedFolders or None
+        Takes further folders into `roots`; None: there are none.
     """
 
     port: int = 8765
     roots: Roots = field(default_factory=Roots)
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    allowed: AllowedFolders | None = None
 
 
 class _Json(DefaultJSONProvider):

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
@@ -109,6 +110,49 @@ class Roots:
             raise self._not_found(text, path)
         return real
 
+    def find_folder(self, text: str) -> Path:
+        """Find a folder anywhere that a client means; it is not allowed by this.
+
+        Parameters
+        ----------
+        text : str
+            A path of the client's machine, or a file URI. A share is asked for.
+
+        Returns
+        -------
+        Path
+            Absolute, without symbolic links.
+
+        Raises
+        ------
+        SlideNotFoundError
+            If there is no such folder.
+        """
+        path = _client_path(text)
+        if path is not None:
+            path = self._mapped(path)
+            if type(path) is self._flavour and not _is_device(path):
+                with suppress(OSError, ValueError, RuntimeError):
+                    real = Path(path).resolve(strict=True)
+                    if real.is_dir():
+                        return real
+        raise SlideNotFoundError(
+            f"There is no folder {_shown(text)!r} on the server's machine.",
+            hint="Give the whole path of a folder, or its URI.",
+        )
+
+    def allow(self, folder: Path) -> None:
+        """Let clients name files in one more folder.
+
+        Parameters
+        ----------
+        folder : Path
+            As `find_folder` gives it.
+        """
+        if folder not in self.folders:
+            self.folders = [*self.folders, folder]
+            self._shares = [*self._shares, *filter(is_share, [folder])]
+
     def translated(self, text: str) -> PurePath:
         """Return what a client means in the words of this machine; looks at no file.
 
@@ -120,11 +164,7 @@ class Roots:
         path = _client_path(text)
         if path is None:
             raise self._not_found(text, None)
-        for mapping in self._maps:
-            translated = mapping.translate(path)
-            if translated is not None:
-                path = translated
-                break
+        path = self._mapped(path)
         if is_share(path):
             path = PureWindowsPath(ntpath.normpath(path))
             if not any(path.is_relative_to(share) for share in self._shares):
@@ -132,6 +172,11 @@ class Roots:
         if type(path) is not self._flavour or not path.is_absolute() or _is_device(path):
             raise self._not_found(text, path)
         return path
+
+    def _mapped(self, path: PurePath) -> PurePath:
+        """Return a client's path in the server's words, where a prefix says how."""
+        translated = (mapping.translate(path) for mapping in self._maps)
+        return next((each for each in translated if each is not None), path)
 
     def _not_found(self, text: str, path: PurePath | None) -> SlideNotFoundError:
         """Return the refusal of a file; its words follow from the text alone, not from any file.

@@ -86,6 +86,14 @@ class Slides(RootModel[list[Slide]]):
     """The slides that the workspace knows."""
 
 
+class OfFile(Strict):
+    """Which slides."""
+
+    path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)] | None = Field(
+        None, description="Only those of this file, whatever it was called when they were opened."
+    )
+
+
 class SlidePath(BaseModel):
     """Which slide."""
 
@@ -111,10 +119,12 @@ def _request(body: OpenSlide) -> SlideRequest:
     return SlideRequest(path=options().roots.find(body.path), **fields)
 
 
-@blueprint.get("/slides", responses={200: Slides})
-def list_slides() -> list[dict[str, Any]]:
-    """Return the slides that the workspace knows."""
-    return service().slides.all()
+@blueprint.get("/slides", responses={200: Slides, **refusals(404)})
+def list_slides(query: OfFile) -> list[dict[str, Any]]:
+    """Return the slides that the workspace knows; with `path`, those that have its content."""
+    if query.path is None:
+        return service().slides.all()
+    return service().slides.of_file(options().roots.find(query.path))
 
 
 @blueprint.get("/slides/<slide_id>", responses={200: Slide, **refusals(404)})

@@ -42,7 +42,8 @@ _folder = click.Path(path_type=Path, file_okay=False)
     type=_folder,
     multiple=True,
     metavar="DIR",
-    help="Folder that clients may name slides in; repeatable. Without any: the current.",
+    help="Folder that clients may name slides in; repeatable. Without any: the current, "
+    "and on this machine those that are allowed from QuPath.",
 )
 @click.option(
     "--projects-root",
@@ -90,8 +91,9 @@ def command(
     allowed_hosts: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve QuPath and other clients, until Ctrl-C."""
+    from slideloop.api.allowed import AllowedFolders
     from slideloop.api.app import ServeOptions, create_app
-    from slideloop.api.auth import read_token
+    from slideloop.api.auth import is_loopback, read_token
     from slideloop.api.paths import Roots, read_mapping
     from slideloop.api.serving import bind, front, run
     from slideloop.studies.service import open_service
@@ -103,11 +105,13 @@ def command(
     with _as_a_server(), closing(bind(host, port)) as taken:
         address, port = taken.getsockname()[:2]
         with closing(open_service(settings)) as service:
+            may_add = not folders and is_loopback(host)
             options = ServeOptions(
                 port=port,
                 roots=roots,
                 token=token,
                 allowed_hosts=(*allowed_hosts, *_own_names(host)),
+                allowed=AllowedFolders(roots, settings.workspace) if may_add else None,
             )
             server = front(create_app(service, options), taken)
             with suppress(KeyboardInterrupt):
@@ -174,7 +178,7 @@ def _say_what_is_served(service: Any, options: ServeOptions, *, is_chosen: bool)
 
 def _say_roots(roots: Roots, *, is_chosen: bool) -> None:
     named = ", ".join(map(str, roots.folders))
-    why = "" if is_chosen else " (the current folder; choose others with --slides-root)"
+    why = "" if is_chosen else " (the current folder, and those allowed from QuPath)"
     say(f"Clients may name files below: {named}{why}.")
 
 

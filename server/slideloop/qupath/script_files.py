@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ START = "startup.groovy"
 _RECORD = "installed.json"
 _NOTED = Path("lib") / "slideloop" / "installed.txt"
 """Tells the scripts which release they are of."""
+
+_SERVER = Path("lib") / "slideloop" / "server.txt"
+"""Tells the scripts how to start a server here: a word of the command per line."""
 
 _KEPT = ".bak"
 _ENDINGS = (".groovy", ".css")
@@ -87,6 +91,7 @@ def install(folder: Path) -> Outcome:
     names = [path.relative_to(source) for path in sorted(source.rglob("*"))]
     wanted = {name: (source / name).read_bytes() for name in names if name.suffix in _ENDINGS}
     wanted[_NOTED] = f"{__version__}\n".encode()
+    wanted[_SERVER] = "\n".join([sys.executable, "-m", "slideloop.cli.main", "serve", ""]).encode()
     try:
         # An edited file that the new release lacks is kept too.
         kept = list(_keep_edited(folder, record["files"], wanted))

@@ -157,6 +157,28 @@ class SlideRegister:
         """Return the wire `slide` of all, in the order in which they were first opened."""
         return [self.view(slide_id) for slide_id in list(self._kept)]
 
+    def of_file(self, path: Path) -> list[dict[str, Any]]:
+        """Return the wire `slide` of all that were opened from a file of this content.
+
+        Parameters
+        ----------
+        path : Path
+            A regular file, whatever it is called now; read to its end only where a slide of its
+            size is known.
+
+        Raises
+        ------
+        UnreadableSlideError, SlideChangedError
+            As `slideloop.slides.fingerprint.fingerprint`.
+        """
+        with self._lock:
+            all_kept = list(self._kept.values())
+        size = _size(path)
+        if not any(kept.size == size for kept in all_kept):
+            return []
+        mark = self._workspace.fingerprint(path)
+        return [self.view(kept.id) for kept in all_kept if kept.fingerprint == mark]
+
     def get(self, slide_id: str) -> RegisteredSlide:
         """Return a slide for a study; its file need not be there.
 
@@ -251,7 +273,7 @@ class SlideRegister:
                 probe=request.probe,
             )
             mark = self._workspace.fingerprint(path)
-            options = self._options(request)
+            options = self._options(request, mark)
             mpp = reader.info.mpp or options.assume_mpp
             info = replace(reader.info, mpp=mpp)
             grid = grid_of(info, options, options.mpp)
@@ -285,8 +307,12 @@ class SlideRegister:
             raise changed(path.name)
         return same[0].reader
 
-    def _options(self, request: SlideRequest) -> PatchOptions:
+    def _options(self, request: SlideRequest, mark: str) -> PatchOptions:
         settings = self._settings
+        with self._lock:
+            said = [kept.details["mpp"] for kept in self._kept.values() if kept.fingerprint == mark]
+        # Of a file that does not state it, what was said of it last.
+        remembered = next((mpp for mpp in reversed(said) if mpp is not None), None)
         patch = request.patch_px or settings.patch
         # The server's step belongs to the server's patch.
         stride = settings.stride if patch == settings.patch else None
@@ -294,7 +320,7 @@ class SlideRegister:
             patch=patch,
             stride=request.stride_px or stride,
             mpp=request.target_mpp or settings.mpp,
-            assume_mpp=request.mpp or settings.assume_mpp,
+            assume_mpp=request.mpp or remembered or settings.assume_mpp,
             filter=request.filter or settings.filter,
         )
 

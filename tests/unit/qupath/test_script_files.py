@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_what_is_installed_is_what_is_in_the_release_and_says_which(folder: Path
     for name in (START, "lib/slideloop/Server.groovy", "lib/slideloop/review.css"):
         assert there[name] == (source / name).read_bytes()
     assert there["lib/slideloop/installed.txt"].decode().strip() == __version__
+    command = there["lib/slideloop/server.txt"].decode().splitlines()
+    assert command == [sys.executable, "-m", "slideloop.cli.main", "serve"]
 
 
 def test_again_it_is_the_same_and_nothing_is_kept(folder: Path) -> None:

@@ -360,7 +360,34 @@ def test_um_per_px_comes_from_the_client_where_the_file_says_nothing(
         server.open(path, target_mpp=1.0)
     opened = server.indexed(path, target_mpp=1.0, mpp=0.25)
     assert (opened["mpp"], opened["grid"]["patch_px0"]) == (0.25, 4 * PATCH)
-    assert server.indexed(path)["mpp"] is None
+    # What was said of it holds from then on, for what is cut from then on.
+    assert server.open(path, target_mpp=1.0)[0]["id"] == opened["id"]
+    assert server.indexed(path)["mpp"] == 0.25
+
+
+def test_um_per_px_said_later_changes_no_patch_that_is_indexed(
+    server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "unknown.tif"
+    write_slide(Scene(0, 768, 512), path, mpp=None)
+    before = server.indexed(path)
+    server.indexed(path, target_mpp=1.0, mpp=0.25)
+    again, job = server.open(path)
+    assert (again, job) == (before, None)
+    assert again["mpp"] is None
+
+
+def test_slides_of_a_file_are_found_by_its_content(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write_slide(Scene(0, 768, 512), path)
+    opened = server.indexed(path)
+    renamed, other = tmp_path / "elsewhere" / "b.tif", tmp_path / "c.tif"
+    renamed.parent.mkdir()
+    path.rename(renamed)
+    write_slide(Scene(1, 768, 512), other)
+    found = server.slides.of_file(renamed)
+    assert [slide["id"] for slide in found] == [opened["id"]]
+    assert server.slides.of_file(other) == []
 
 
 @pytest.mark.parametrize(
