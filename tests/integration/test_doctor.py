@@ -122,7 +122,8 @@ def test_without_a_server_it_says_so_and_looks_at_the_rest(tmp_path: Path):
     assert outcome.code == 3
     lines = outcome.out.splitlines()
     assert lines[0] == f"problem  server     Nothing listens at {NOBODY}."
-    assert lines[1].strip() == "Start it with: slideloop serve --port 9."
+    start = "Start it with: slideloop serve --port 9, or have QuPath start it: Connect in its menu."
+    assert lines[1].strip() == start
     assert [line.split()[1] for line in lines if not line.startswith(" ")] == [
         *("server", "workspace", "disk", "device", "weights", "qupath")
     ]

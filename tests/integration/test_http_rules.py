@@ -16,7 +16,7 @@ from tests.services import quick_settings
 
 from slideloop.api.allowed import AllowedFolders
 from slideloop.api.app import ServeOptions, create_app
-from slideloop.api.paths import Roots
+from slideloop.api.paths import Roots, read_mapping
 from slideloop.api.schemas import MAX_BODY_BYTES
 from slideloop.api.serving import OneLine
 from slideloop.studies.service import open_service
@@ -481,3 +481,25 @@ def test_the_slides_of_a_file_are_those_of_its_content(
     }
     nowhere = _ask(client, "GET", "/slides", query_string={"path": str(tmp_path / "x.tif")})
     _problem(nowhere, 404, "file_not_found")
+
+
+@pytest.mark.parametrize(
+    ("client_side", "path"),
+    [
+        (r"Z:\slides", r"Z:\slides\small.tif"),
+        (r"Z:\slides", "file:/z:/SLIDES/small.tif"),
+        ("//Pathology/share", r"\\pathology\SHARE\small.tif"),
+        ("//Pathology/share", "file://pathology/share/small.tif"),
+        ("//Pathology/share", "file:////pathology/share/small.tif"),
+        ("/Volumes/slides", "file:///Volumes/slides/small.tif"),
+    ],
+)
+def test_a_slide_is_the_same_by_the_path_of_every_client(
+    service: Service, small_slides: Path, client_side: str, path: str
+) -> None:
+    roots = Roots([small_slides], [read_mapping(f"{client_side}={small_slides}")])
+    client = create_app(service, ServeOptions(roots=roots)).test_client()
+    here = _post(client, json.dumps({"path": str(small_slides / "small.tif")}))
+    there = _post(client, json.dumps({"path": path}))
+    assert there.status_code in (200, 202), there.get_json()
+    assert there.get_json()["slide"]["id"] == here.get_json()["slide"]["id"]

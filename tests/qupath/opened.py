@@ -63,10 +63,23 @@ class Opened:
         Its user directory and preferences; kept over a restart.
     url : str
         Of the server.
+    startup : Path
+        Our start-up script.
+    **environment : str
+        Further variables of its environment.
     """
 
-    def __init__(self, qupath: QuPath, desk: Desk, home: Path, url: str) -> None:
+    def __init__(
+        self,
+        qupath: QuPath,
+        desk: Desk,
+        home: Path,
+        url: str,
+        startup: Path = STARTUP,
+        **environment: str,
+    ) -> None:
         self._qupath, self._desk, self._home = qupath, desk, home
+        self._environment = {"TESTED_STARTUP": str(startup), **environment}
         self._options = f"-Duser.home={home} -Djava.util.prefs.userRoot={home}/prefs"
         user = home / "user"
         for folder in (user, home / "prefs"):
@@ -92,7 +105,7 @@ class Opened:
             "HOME": str(self._home),
             "QP_HOME": str(self._home),
             "JAVA_TOOL_OPTIONS": self._options,
-            "SLIDELOOP_STARTUP": str(STARTUP),
+            **self._environment,
         }
         self._process = subprocess.Popen(
             [str(self._qupath.folder / "bin" / "QuPath")],
@@ -137,7 +150,7 @@ class Opened:
             value = self.do(code)
             if is_so(value):
                 return value
-            assert time.monotonic() < end, f"{code}: {value}\n{''.join(self._log[-30:])}"
+            assert time.monotonic() < end, f"{code}: {value}\n{''.join(self._log[-80:])}"
             time.sleep(0.1)
 
     def press(self, *keys: str) -> None:
@@ -152,10 +165,19 @@ class Opened:
         self.do(f"{window}.with {{ toFront(); requestFocus() }}; 1")
         self.wait(f"{window}.focused")
 
+    def quit(self) -> None:
+        """End it as its user does, whatever is not saved."""
+        self.do("Thread.start { System.exit(0) }; 1")
+        self._process.wait(_ANSWER_S)
+        self._clear()
+
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         self._process.kill()
         self._process.wait()
+        self._clear()
+
+    def _clear(self) -> None:
         self._listening.join()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

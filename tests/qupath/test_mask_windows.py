@@ -12,24 +12,13 @@ import pytest
 from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
-from tests.qupath.window import FIND, IMPORTS, Window
+from tests.qupath.window import FIND, IMPORTS, LISTED, PROJECT, Window
 
 POSITIVE, OTHER = CLASSES
 IMPORT, SEND, PREDICTION = "import mask", "end corrections", "prediction of"
 ALL = "gui.imageData.hierarchy.getAllObjects(false)"
 UNDO = "gui.undoRedoManager"
 
-PROJECT = """
-def project = Projects.createProject(new File(given.folder), BufferedImage)
-given.images.each {
-    def uri = new File(it).toURI().toString()
-    def support = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, uri)
-    project.addImage(support.builders[0]).imageName = new File(it).name
-}
-project.syncChanges()
-gui.project = project
-1
-"""
 PAINTED = """
 def image = new BufferedImage(1536, 1024, BufferedImage.TYPE_INT_ARGB)
 def g = image.createGraphics()
@@ -64,6 +53,7 @@ def window(
     opened = Opened(qupath, desk, home, indexed_site.served.url)
     images = [str(small_slides / f"{name}.tif") for name in ("small", "other")]
     opened.do(IMPORTS + PROJECT, folder=str(home / "project"), images=images)
+    opened.do(LISTED, classes=[*CLASSES])
     window = Window(opened)
     window.open("small")
     window(f"app.review('{study}'); 1")

@@ -11,7 +11,7 @@ import pytest
 from tests.groovy.conftest import CLASSES, Site
 from tests.qupath.installed import QuPath
 from tests.qupath.opened import Desk, Opened
-from tests.qupath.window import DRAW
+from tests.qupath.window import DRAW, FIND, IMPORTS, LISTED, TEXTS
 
 from slideloop.errors import ProjectOpenError
 from slideloop.qupath.guard import HEARTBEAT, require_unopened, unsaved_in
@@ -77,6 +77,7 @@ def running(
     image, other = small_slides / "small.tif", home / "another.tif"
     other.write_bytes(image.read_bytes())
     opened.do(PROJECT, folder=str(folder), images=[str(image), str(other)])
+    opened.do(LISTED, classes=[*CLASSES])
     yield opened
     opened.kill()
 
@@ -295,28 +296,42 @@ def test_an_open_project_says_so_and_one_that_was_left_does_not(window: Opened) 
     window.wait(f"new File('{beat}').exists()")
 
 
-def test_derived_classes_come_back_as_they_went(window: Opened, site: Site) -> None:
-    classes = ["Tumor: Invasive", "Tumor: In situ"]
+def test_classes_of_every_kind_come_back_as_they_went(window: Opened, site: Site) -> None:
+    classes = ["Tumor: Invasive", "Necrosis*", "腫瘍なし: Größe"]
     study = site.study(k=K, rounds=1, query=False, classes=classes)
     site.served.api.query(study, site.slide, site.rectangles[0], classes[0])
     window.do(f"app.review('{study}'); 1")
     window.until(f"{PATCHES}.size()", lambda n: n == K)
     window.focus("slideloop: review")
-    _label(window, "1", "2", "1")
+    _label(window, "1", "2", "3")
     window.wait(f"{VIEW}.state == 'session_over'")
-    labels = [label for _, label in site.served.api.labels(study)]
-    assert labels == [classes[0], classes[1], classes[0]]
+    assert [label for _, label in site.served.api.labels(study)] == classes
     window.press("Escape")
+    unset = DRAW.replace("fromString('Tumor')", "NULL_CLASS")
+    window.do(unset, rectangle=(20, 20, 40, 40))
     window.do("app.run('import_mask'); 1")
+    # None of them is in QuPath's list: they are put there, by their own names.
+    window.focus("slideloop: classes of the study")
+    window.press("Return")
     window.focus("slideloop: import mask")
+    boxes = FIND.replace("TITLE", "import mask") + ".scene.root.lookupAll('.check-box')"
+    window.do(
+        f"{IMPORTS}{boxes}.findAll {{ it.text in given.all }}*.selected = true; 1", all=classes
+    )
     window.wait(IMPORT_READY)
     window.press("Return")
     found = window.until(
         "gui.imageData.hierarchy.detectionObjects.collect "
-        "{ [it.pathClass.toString(), it.pathClass.parentClass?.toString()] }.unique()",
+        "{ [it.pathClass.toString(), it.pathClass.parentClass?.toString()] }.unique().sort()",
         bool,
     )
-    assert found == [[classes[0], "Tumor"]]
+    parents = {"Tumor: Invasive": "Tumor", "Necrosis*": None, "腫瘍なし: Größe": "腫瘍なし"}
+    assert dict(found) == parents
+    # An annotation without a class is nobody's correction.
+    window.do("app.run('send_corrections'); 1")
+    window.until(TEXTS.replace("TITLE", "end corrections"), bool)
+    assert site.served.api.events(study, "region") == []
+    assert window.do("gui.imageData.hierarchy.annotationObjects*.pathClass") == [None]
 
 
 def test_labels_outlive_a_killed_qupath_and_a_server_with_another_token(

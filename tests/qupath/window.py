@@ -32,6 +32,26 @@ gui.imageData.hierarchy.selectionModel.setSelectedObject(drawn)
 """
 """An annotation of the class Tumor over `given.rectangle`, selected."""
 
+PROJECT = """
+def project = Projects.createProject(new File(given.folder), BufferedImage)
+given.images.each {
+    def uri = new File(it).toURI().toString()
+    def support = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, uri)
+    project.addImage(support.builders[0]).imageName = new File(it).name
+}
+project.syncChanges()
+gui.project = project
+1
+"""
+"""A project in `given.folder` with the files `given.images`, opened."""
+
+LISTED = """
+import qupath.lib.objects.classes.PathClass
+given.classes.each { gui.availablePathClasses.add(PathClass.fromString(it)) }
+1
+"""
+"""The study's classes in QuPath's list, as those of a project that its query was drawn in."""
+
 FIND = "Window.windows.find { it instanceof Stage && it.title?.contains('TITLE') }"
 TEXTS = f"""
 {IMPORTS}

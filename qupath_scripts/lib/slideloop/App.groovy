@@ -2,6 +2,7 @@ package slideloop
 
 import groovy.transform.CompileStatic
 import javafx.application.Platform
+import javafx.beans.property.BooleanProperty
 import javafx.beans.value.ChangeListener
 import javafx.geometry.Rectangle2D
 import javafx.stage.Stage
@@ -10,6 +11,8 @@ import qupath.lib.images.ImageData
 
 import java.awt.image.BufferedImage
 import java.util.concurrent.Executor
+import java.util.function.Consumer
+import java.util.function.Function
 import java.util.function.Supplier
 
 /**
@@ -22,6 +25,7 @@ import java.util.function.Supplier
 final class App {
 
     private static final String KEY = 'slideloop'
+    private static final String OWN_SERVER = 'slideloop-server'
     private static final int N_TRIES = 20
     private static final long TRY_AGAIN_MS = 100
 
@@ -65,8 +69,8 @@ final class App {
         stage = gui.stage
         settings = new Settings()
         images = new SlideImages(gui)
-        host = new QuPathHost(images)
-        temporary = new Temporary(gui, images)
+        host = new QuPathHost(images, { settings.classNames.of(study?.get('id') as String) } as Supplier<StudyNames>)
+        temporary = new Temporary(gui, images, settings.classNames)
         prediction = new PredictionView(this)
         imageEar = { observed, ImageData<BufferedImage> old, ImageData<BufferedImage> now -> imageChanged(old) } as ChangeListener<ImageData<BufferedImage>>
         heartbeat = new Heartbeat(gui)
@@ -163,6 +167,66 @@ final class App {
                 Say.problem(stage, title, trouble)
             }
         }
+    }
+
+    /**
+     * Run something that needs a server that answers; where none runs on this computer, one is started
+     * if the scripts know how.
+     *
+     * @param title of what is to be done
+     */
+    void reached(String title, Runnable action) {
+        connected(title) {
+            Server server = connection.server
+            Work.start(stage, 'Looking for the server', { Work work -> reach(server, work) } as Function<Work, Boolean>, { Boolean isStarted ->
+                if (isStarted) {
+                    connection?.outbox?.poke()
+                }
+                action.run()
+            } as Consumer<Boolean>)
+        }
+    }
+
+    /** The server that was started by this QuPath; null if none was, or it has ended. */
+    Process getOwnServer() {
+        Process process = (Process) gui.stage.properties[OWN_SERVER]
+        process?.alive ? process : null
+    }
+
+    /** To be called when classes of the open study got other names here. */
+    void namesChanged() {
+        temporary.sync()
+        changed()
+    }
+
+    /** Whether the server was started, since it was not there. Not in the UI thread. */
+    private boolean reach(Server server, Work work) {
+        try {
+            server.get('/health')
+            return false
+        } catch (Problem problem) {
+            List<String> command = LocalServer.noted()
+            if (problem.code != Problem.UNREACHABLE || command == null || !LocalServer.canAnswerAt(server)) {
+                throw problem
+            }
+            work.at('Starting the server')
+            own(new LocalServer(server, command, Settings.serverLog()).start { String said -> work.at("Starting the server. ${said}".toString()) })
+            return true
+        }
+    }
+
+    /** Has a server that was started here end with QuPath, if that is wanted then. */
+    private void own(Process process) {
+        if (process == null) {
+            return
+        }
+        BooleanProperty stops = settings.stopsServer
+        Runtime.runtime.addShutdownHook(new Thread({
+            if (stops.get()) {
+                LocalServer.stop(process)
+            }
+        } as Runnable, 'slideloop-stop-server'))
+        Platform.runLater { gui.stage.properties[OWN_SERVER] = process }
     }
 
     /** Open a study in the review, and show the review's window. */

@@ -34,12 +34,14 @@ final class Commands {
         new Command('new_study', 'New study', null),
         new Command('open_study', 'Open study', null),
         new Command('query', 'Query with rectangle', 'shift+q'),
+        new Command('add_image', 'Add this image to the study', null),
         new Command('review', 'Review', 'shift+r'),
         new Command('send_labels', 'Send labels', null),
         new Command('undo', 'Undo', null),
         new Command('show_prediction', 'Show or hide prediction', null),
         new Command('import_mask', 'Import mask as detections', null),
         new Command('send_corrections', 'Send corrections', null),
+        new Command('predict_images', 'Predict other images of the project', null),
         new Command('open_report', 'Open report', null),
     ].asImmutable()
 
@@ -56,12 +58,14 @@ final class Commands {
             case 'new_study': new Sessions(app).newStudy(); break
             case 'open_study': new OpenStudy(app).start(); break
             case 'query': new Sessions(app).query(); break
+            case 'add_image': new Sessions(app).addImage(); break
             case 'review': review(); break
             case 'send_labels': sendLabels(); break
             case 'undo': new UndoStep(app).start(); break
             case 'show_prediction': app.prediction.toggle(); break
             case 'import_mask': new ImportMask(app).start(); break
             case 'send_corrections': new SendCorrections(app).start(); break
+            case 'predict_images': ProjectPrediction.start(app); break
             case 'open_report': openReport(); break
             default: throw new IllegalArgumentException("There is no command ${name}.")
         }

@@ -28,6 +28,7 @@ final class Corrections {
     private final String slideId
     private final ImageData<BufferedImage> imageData
     private final Predicate<PathObject> isTemporary
+    private final StudyNames names
 
     /** What was found in an image. */
     @CompileStatic
@@ -43,14 +44,16 @@ final class Corrections {
      * @param slideId of the slide that the image shows
      * @param imageData the image, as it was when it was asked for
      * @param isTemporary says which of the image's objects are patches of an open round
+     * @param names what the study's classes are called in QuPath
      */
     Corrections(Server server, String studyId, String slideId, ImageData<BufferedImage> imageData,
-                Predicate<PathObject> isTemporary) {
+                Predicate<PathObject> isTemporary, StudyNames names = StudyNames.SAME) {
         this.server = server
         this.studyId = studyId
         this.slideId = slideId
         this.imageData = imageData
         this.isTemporary = isTemporary
+        this.names = names
     }
 
     /**
@@ -84,7 +87,7 @@ final class Corrections {
 
     private void add(Found found, PathObject object, String how, List<String> classes) {
         String name = object.pathClass.toString()
-        String label = SlideObjects.classOf(object, classes) ?: name == IGNORE ? EXCLUDE : null
+        String label = SlideObjects.classOf(object, classes, names) ?: name == IGNORE ? EXCLUDE : null
         if (label == null) {
             found.unknownClasses << name
             return
@@ -102,7 +105,7 @@ final class Corrections {
         if (object.pathClass == null || !object.hasROI()) {
             return null
         }
-        ImportPlan.Held held = SlideObjects.held(object, classes)
+        ImportPlan.Held held = SlideObjects.held(object, classes, names)
         if (held.isOf(studyId)) {
             return !held.isEdited(studyId) ? null : wasReclassified(held, classes) ? 'reclassified' : 'edited'
         }

@@ -62,12 +62,20 @@ final class Doctor {
                 found << new Finding(false, other)
             }
         } catch (Problem problem) {
-            found << new Finding(false, problem.message)
+            found << away(server, problem)
             server = null
         }
         found.addAll(imageFindings(server))
         found << outboxFinding()
         found
+    }
+
+    private static Finding away(Server server, Problem problem) {
+        if (server == null || problem.code != Problem.UNREACHABLE || !LocalServer.canAnswerAt(server)) {
+            return new Finding(false, problem.message)
+        }
+        LocalServer.noted() != null ? new Finding(true, "No server runs at ${server.url}: Connect starts one on this computer.") :
+            new Finding(false, "${problem.detail} Start it with 'slideloop serve', or run 'slideloop qupath install' so that it is started from here.")
     }
 
     private static Finding quPath() {

@@ -1,6 +1,7 @@
 package slideloop
 
 import groovy.transform.CompileStatic
+import qupath.lib.images.ImageData
 import qupath.lib.images.servers.ImageServer
 import qupath.lib.images.servers.PixelCalibration
 import qupath.lib.regions.RegionRequest
@@ -26,6 +27,8 @@ final class ImageFacts {
     private static final double LEAST_MPP = 0.02
     private static final double MOST_MPP = 20
 
+    /** QuPath's types of image that may be H&E. */
+    private static final List<String> TYPES = ['UNSET', 'BRIGHTFIELD_H_E'].asImmutable()
     private static final List<String> PLAIN = ['OpenSlide', 'Bio-Formats', 'ImageJ server', 'BufferedImage wrapper'].asImmutable()
 
     private ImageFacts() {
@@ -52,6 +55,12 @@ final class ImageFacts {
             return 'This image is not one file on a disk, which is what slideloop reads. Open a slide file.'
         }
         null
+    }
+
+    /** Why an image with its objects cannot be used, also since it is no H&E slide; null if it can. Any thread. */
+    static String refusalOf(ImageData<BufferedImage> imageData) {
+        String type = imageData.imageType?.name() ?: 'UNSET'
+        type in TYPES ? refusal(imageData.server) : "QuPath says that it is ${type}, not H&E.".toString()
     }
 
     /** Whether QuPath shows a file's pixels as they are, by `getServerType()`. */

@@ -33,7 +33,8 @@ final class ImportDialog {
 
     private static final System.Logger LOG = System.getLogger('slideloop.ImportDialog')
     private static final double WIDTH = 480
-    private static final Map<String, String> WORDS = [
+    /** What a mask can become, in words, by MaskImport.KINDS. */
+    static final Map<String, String> WORDS = [
         detections: 'Outlines as detections: one object for each connected area',
         annotations: 'Outlines as annotations: locked, for further analysis inside them',
         tiles: 'Squares: one detection for each patch',

@@ -39,8 +39,12 @@ final class ImportMask {
             Say.sentence(app.stage, TITLE, 'Another image was opened meanwhile. Try again.')
             return
         }
-        MaskImport mask = new MaskImport(target.server, study, target.slideId, imageData,
-            { PathObject it -> Temporary.isTemporary(it) } as Predicate<PathObject>)
+        RenamedClasses.settle(app, study) { show(target, study) }
+    }
+
+    private void show(MaskTarget target, Map<String, Object> study) {
+        MaskImport mask = new MaskImport(target.server, study, target.slideId, target.imageData,
+            { PathObject it -> Temporary.isTemporary(it) } as Predicate<PathObject>, app.settings.classNames.of((String) study['id']))
         ImportDialog dialog = null
         dialog = new ImportDialog(app.stage, study, mask, { List<Runnable> steps ->
             dialog.busy('Adding the objects.')

@@ -12,7 +12,6 @@ final class IndexWatch {
 
     private static final int WAIT_S = 2
     private static final long PAUSE_MS = 2000
-    private static final List<String> UNFINISHED = ['queued', 'running'].asImmutable()
     private static final Set<String> WATCHED = new HashSet<>()
 
     private final App app
@@ -35,7 +34,7 @@ final class IndexWatch {
      * @param job as `POST /slides` gives it; null where there is nothing to do
      */
     static void start(App app, Map<String, Object> job, String imageName) {
-        if (job == null || !(job['state'] in UNFINISHED) || !WATCHED.add(job['id'] as String)) {
+        if (job == null || !(job['state'] in Jobs.UNFINISHED) || !WATCHED.add(job['id'] as String)) {
             return
         }
         IndexWatch watch = new IndexWatch(app, app.connection.server, job['id'] as String, imageName)
@@ -53,7 +52,7 @@ final class IndexWatch {
             } catch (Problem err) {
                 problem = err
             }
-            boolean isOver = job != null ? !(job['state'] in UNFINISHED) : !problem.passing
+            boolean isOver = job != null ? !(job['state'] in Jobs.UNFINISHED) : !problem.passing
             Map<String, Object> seen = job
             Problem why = problem
             Platform.runLater { isOver ? end(seen) : show(seen, why) }

@@ -4,6 +4,7 @@ import groovy.transform.CompileStatic
 import javafx.beans.property.IntegerProperty
 import qupath.lib.gui.QuPathGUI
 import qupath.lib.gui.prefs.PathPrefs
+import qupath.lib.gui.viewer.QuPathViewer
 import qupath.lib.images.ImageData
 import qupath.lib.objects.PathObject
 import qupath.lib.objects.hierarchy.PathObjectHierarchy
@@ -31,20 +32,23 @@ final class MaskImport {
     private final String slideId
     private final ImageData<BufferedImage> imageData
     private final Predicate<PathObject> isTemporary
+    private final StudyNames names
 
     /**
      * @param study as the server gives it
      * @param slideId of the slide that the image shows
      * @param imageData the image, as it was when the import was asked for
      * @param isTemporary says which of the image's objects are patches of an open round: none of an import's business
+     * @param names what the study's classes are called in QuPath
      */
     MaskImport(Server server, Map<String, Object> study, String slideId, ImageData<BufferedImage> imageData,
-               Predicate<PathObject> isTemporary) {
+               Predicate<PathObject> isTemporary, StudyNames names = StudyNames.SAME) {
         this.server = server
         this.study = study
         this.slideId = slideId
         this.imageData = imageData
         this.isTemporary = isTemporary
+        this.names = names
     }
 
     /**
@@ -75,7 +79,7 @@ final class MaskImport {
         List<String> classes = (List<String>) study['classes']
         List<ImportPlan.Held> held = imageData.hierarchy.getAllObjects(false)
             .findAll { PathObject it -> !isTemporary.test(it) }
-            .collect { PathObject it -> SlideObjects.held(it, classes) }
+            .collect { PathObject it -> SlideObjects.held(it, classes, names) }
         new ImportPlan(studyId(), held, features, discardEdits)
     }
 
@@ -94,7 +98,7 @@ final class MaskImport {
         }
         PathObjectHierarchy hierarchy = imageData.hierarchy
         List<PathObject> removed = (List<PathObject>) plan.removed()
-        List<List<PathObject>> portions = plan.added.collect { MaskFeature it -> SlideObjects.of(it) }.collate(AT_ONCE)
+        List<List<PathObject>> portions = plan.added.collect { MaskFeature it -> SlideObjects.of(it, names) }.collate(AT_ONCE)
         List<Runnable> steps = []
         if (removed) {
             steps << ({
@@ -142,9 +146,9 @@ final class MaskImport {
         (String) study['id']
     }
 
-    /** Keeps a change out of QuPath's undo. */
-    private static void unrecorded(Runnable change) {
-        if (QuPathGUI.instance == null) {
+    /** Keeps a change out of QuPath's undo, which is there for images on display. */
+    private void unrecorded(Runnable change) {
+        if (!QuPathGUI.instance?.allViewers?.any { QuPathViewer it -> imageData.is(it.imageData) }) {
             change.run()
             return
         }

@@ -34,10 +34,13 @@ final class OpenStudy {
     /** Ask the server which there are, let the user choose, and open it. */
     void start() {
         OpenImage image = OpenImage.of(app.gui)
-        app.connected(TITLE) {
+        app.reached(TITLE) {
             Server server = app.connection.server
             Work.start(app.stage, 'Asking the server', { Work work ->
-                [slides: server.get('/slides'), studies: server.get('/studies?archived=false')] as Map<String, Object>
+                List<Map<String, Object>> slides = (List<Map<String, Object>>) server.get('/slides')
+                List<Map<String, Object>> here = image == null || image.refusal != null ? (List<Map<String, Object>>) [] :
+                    SlideImages.find(server, image.server, slides)
+                [slides: slides, here: here, studies: server.get('/studies?archived=false')] as Map<String, Object>
             } as Function<Work, Map<String, Object>>, { Map<String, Object> found -> choose(image, found) } as Consumer<Map<String, Object>>)
         }
     }
@@ -45,8 +48,8 @@ final class OpenStudy {
     private void choose(OpenImage image, Map<String, Object> found) {
         List<Map<String, Object>> slides = (List<Map<String, Object>>) found['slides']
         slides.each { Map<String, Object> it -> app.images.learn(it) }
-        List<Map<String, Object>> here = image == null || image.refusal != null ? (List<Map<String, Object>>) [] :
-            SlideImages.of(image.server, slides)
+        List<Map<String, Object>> here = (List<Map<String, Object>>) found['here']
+        here.each { Map<String, Object> it -> app.images.learn(it, ImageFacts.uri(image.server)) }
         List<String> ids = here.collect { Map<String, Object> it -> it['id'] as String }
         List<Map<String, Object>> all = ((List<Map<String, Object>>) found['studies']).reverse()
         List<Map<String, Object>> ofImage = image == null ? all : all.findAll { Map<String, Object> it -> ((List) it['slides']).any { Object id -> id in ids } }
@@ -57,7 +60,9 @@ final class OpenStudy {
         }
         Map<String, Object> study = ask(ofImage, all)
         if (study != null) {
-            open(image, study, here.find { Map<String, Object> it -> it['id'] in (List) study['slides'] })
+            RenamedClasses.settle(app, study) {
+                open(image, study, here.find { Map<String, Object> slide -> slide['id'] in (List) study['slides'] })
+            }
         }
     }
 
@@ -74,10 +79,13 @@ final class OpenStudy {
         }
         // The file may lie elsewhere by now, or be another one under the same name.
         Work.start(app.stage, 'Opening the slide', { Work work ->
-            new Sessions(app).open(work, connection.server, image, Sessions.options(slide))
+            new Sessions(app).open(work, connection.server, image, StudyGrid.of(slide))
         } as Function<Work, Map<String, Object>>, { Map<String, Object> opened ->
             IndexWatch.start(app, (Map<String, Object>) opened['job'], image.name)
             app.review(study['id'] as String)
+            if (((List<Map>) study['sessions']).any { Map it -> (it['rounds_done'] as int) > 0 }) {
+                app.prediction.showWith(study['id'] as String)
+            }
         } as Consumer<Map<String, Object>>)
     }
 

@@ -25,6 +25,7 @@ final class PredictionView {
     private PredictionWatch watch
     private PredictionWindow window
     private Problem trouble
+    private String awaited
     private final Map<String, PredictionOverlay> overlays = [:]
     private final Map<String, Prediction> predictions = [:]
 
@@ -44,6 +45,12 @@ final class PredictionView {
                 show(target)
             }
         }
+    }
+
+    /** Show it as soon as this study is open, if an image of it is on display then. */
+    void showWith(String study) {
+        awaited = study
+        sync()
     }
 
     /** Hide it. */
@@ -86,6 +93,12 @@ final class PredictionView {
 
     /** Makes every viewer that shows an image of the study have its overlay. */
     private void sync() {
+        if (awaited != null && app.study?.get('id') == awaited) {
+            awaited = null
+            if (watch == null && slideOf(app.study, app.gui.imageData) != null) {
+                toggle()
+            }
+        }
         if (watch == null) {
             return
         }

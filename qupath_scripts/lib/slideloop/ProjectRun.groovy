@@ -11,6 +11,7 @@ import java.awt.image.BufferedImage
 import java.nio.file.Files
 import java.nio.file.Path
 import java.nio.file.StandardOpenOption
+import java.util.function.Consumer
 import java.util.function.Predicate
 import java.util.function.Supplier
 
@@ -32,7 +33,6 @@ final class ProjectRun {
                                               'replace', 'discard_edits', 'force', 'result'] as Set<String>
     private static final String TOKEN = 'SLIDELOOP_TOKEN'
     private static final int WAIT_S = 30
-    private static final List<String> TYPES = ['UNSET', 'BRIGHTFIELD_H_E'].asImmutable()
 
     private final Map<String, Object> settings
     private final Path folder
@@ -81,14 +81,14 @@ final class ProjectRun {
         ProjectState.requireClosed(home, settings['force'] as boolean)
         Map<String, Object> study = (Map<String, Object>) server.get("/studies/${Server.segment(studyId)}")
         String known = ((List<String>) study['slides'])[0]
-        Map<String, Object> options = Sessions.options((Map<String, Object>) server.get("/slides/${Server.segment(known)}"))
+        Map<String, Object> slide = (Map<String, Object>) server.get("/slides/${Server.segment(known)}")
         List<ProjectImageEntry<BufferedImage>> entries = wanted(project)
         ImportCopies copies = new ImportCopies(home)
         int nFailed = 0
         entries.each { ProjectImageEntry<BufferedImage> entry ->
             Map<String, Object> row = [entry: entry.getID(), image: entry.imageName] as Map<String, Object>
             try {
-                row.putAll(one(project, entry, study, options, copies))
+                row.putAll(one(project, entry, study, slide, copies))
             } catch (Problem problem) {
                 row.putAll([code: problem.code, problem: problem.message])
             } catch (Exception err) {
@@ -105,16 +105,16 @@ final class ProjectRun {
     }
 
     private Map<String, Object> one(Project<BufferedImage> project, ProjectImageEntry<BufferedImage> entry,
-                                    Map<String, Object> study, Map<String, Object> options, ImportCopies copies) {
+                                    Map<String, Object> study, Map<String, Object> known, ImportCopies copies) {
         Path data = entry.entryPath.resolve(ImportCopies.DATA)
         ProjectState.requireWhole(data)
         ImageData<BufferedImage> imageData = entry.readImageData()
         try {
-            String skipped = refusal(imageData)
+            String skipped = ImageFacts.refusalOf(imageData)
             if (skipped != null) {
                 return [skipped: skipped] as Map<String, Object>
             }
-            String slide = indexed(imageData, options)
+            String slide = indexed(imageData, StudyGrid.like(known, ImageFacts.mpp(imageData.server)))
             settle((Map<String, Object>) server.send('POST', "/studies/${Server.segment(studyId)}/predictions",
                 [slides: [slide], event_id: UUID.randomUUID().toString()]))
             MaskImport mask = new MaskImport(server, study, slide, imageData, Temporary.&isTemporary as Predicate)
@@ -137,11 +137,6 @@ final class ProjectRun {
         }
     }
 
-    private static String refusal(ImageData<BufferedImage> imageData) {
-        String type = imageData.imageType?.name() ?: 'UNSET'
-        type in TYPES ? ImageFacts.refusal(imageData.server) : "QuPath says that it is ${type}, not H&E.".toString()
-    }
-
     /** Opens an image's slide at the server, and waits until it is indexed. */
     private String indexed(ImageData<BufferedImage> imageData, Map<String, Object> options) {
         Map<String, Object> answer = (Map<String, Object>) server.send('POST', '/slides', ImageFacts.of(imageData.server) + options)
@@ -149,16 +144,8 @@ final class ProjectRun {
         ((Map<String, Object>) answer['slide'])['id'] as String
     }
 
-    /** Waits for the job of an answer, if it has one. */
     private void settle(Map<String, Object> answer) {
-        Map<String, Object> job = (Map<String, Object>) answer['job']
-        while (job != null && job['state'] in ['queued', 'running']) {
-            job = (Map<String, Object>) server.get("/jobs/${Server.segment(job['id'])}?wait=${WAIT_S}")
-        }
-        if (job != null && job['state'] != 'done') {
-            throw job['error'] instanceof Map ? Problem.of((Map) job['error']) :
-                new Problem('job_ended', 0, "The server's work on it was ${job['state']}.", 'Try again.', true)
-        }
+        Jobs.settle(server, answer, WAIT_S, { Map<String, Object> job -> } as Consumer<Map<String, Object>>)
     }
 
     private Project<BufferedImage> opened() {

@@ -10,15 +10,19 @@ import java.awt.Color
 import java.awt.Graphics2D
 import java.awt.RenderingHints
 import java.awt.image.BufferedImage
+import java.util.function.Supplier
 
 /** What the review window needs of QuPath. */
 @CompileStatic
 final class QuPathHost implements Host {
 
     private final SlideImages images
+    private final Supplier<StudyNames> names
 
-    QuPathHost(SlideImages images) {
+    /** @param names of the classes of the open study */
+    QuPathHost(SlideImages images, Supplier<StudyNames> names) {
         this.images = images
+        this.names = names
     }
 
     /** Centre the viewer on a patch and leave its zoom as it is. UI thread. */
@@ -70,7 +74,7 @@ final class QuPathHost implements Host {
     /** Colour that QuPath gives a class. UI thread. */
     @Override
     int colour(String className) {
-        Integer colour = PathClass.fromString(className).color
+        Integer colour = PathClass.fromString(names.get().inQuPath(className)).color
         colour == null ? 0x808080 : colour & 0xffffff
     }
 

@@ -29,20 +29,29 @@ final class QueryDialog {
     private final StudyForm form
     private final List<Map<String, Object>> studies
     private final List<String> allClasses
+    private final List<String> here
+    private final ClassNames names
     private final String likely
     private final Node start
     private final boolean isQuery
+    /** The class that the user chose; null if it is still a proposal. */
+    private String picked
+    private boolean isProposing
 
     /**
      * @param rectangle the query in words; null to make a study without one
      * @param studies those that may be continued, the likeliest first; may be empty
+     * @param here slides that are the image of the rectangle
      * @param form for a new one
      * @param allClasses QuPath's class list
-     * @param likely class of the rectangle's annotation, or null
+     * @param likely class of the rectangle's annotation, as QuPath has it, or null
+     * @param names what the studies' classes are called in QuPath
      */
-    QueryDialog(Window owner, String rectangle, List<Map<String, Object>> studies, StudyForm form, List<String> allClasses,
-                String likely) {
+    QueryDialog(Window owner, String rectangle, List<Map<String, Object>> studies, List<String> here, StudyForm form,
+                List<String> allClasses, String likely, ClassNames names) {
         this.studies = studies
+        this.here = here
+        this.names = names
         this.form = form
         this.allClasses = allClasses
         this.likely = likely
@@ -60,7 +69,12 @@ final class QueryDialog {
         layOut(rectangle)
         form.changed = { check() }
         studyBox.valueProperty().addListener { observed, old, now -> studyChosen() }
-        classBox.valueProperty().addListener { observed, old, now -> classChosen() }
+        classBox.valueProperty().addListener { observed, old, String now ->
+            if (!isProposing) {
+                picked = now
+                classChosen()
+            }
+        }
         studyChosen()
     }
 
@@ -102,13 +116,14 @@ final class QueryDialog {
 
     private void studyChosen() {
         Map<String, Object> found = getStudy()
-        String wanted = classBox.value
         form.visible = found == null
         form.managed = found == null
-        List<String> names = found == null ? allClasses : (List<String>) found['classes']
-        classBox.items.setAll(names)
-        // The study before may not have known the class of the annotation.
-        classBox.value = [wanted, likely, found?.get('positive') as String].find { String it -> it in names }
+        List<String> classes = found == null ? allClasses : (List<String>) found['classes']
+        String drawn = found == null ? likely : names.of(found['id'] as String).inStudy(likely)
+        isProposing = true
+        classBox.items.setAll(classes)
+        classBox.value = [picked, drawn, found?.get('positive') as String].find { String it -> it in classes }
+        isProposing = false
         classChosen()
         fit()
     }
@@ -132,8 +147,11 @@ final class QueryDialog {
         if (problem == null && isNew && isQuery && !(classBox.value in form.classNames)) {
             problem = "The study needs the class of the rectangle, ${classBox.value}."
         }
-        String text = problem ?: getStudy()?.get('state') == 'labelling' ?
-            'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : ''
+        String text = problem ?: [
+            isNew || ((List) getStudy()['slides']).any { Object it -> it in here } ? null : 'This image is not in the study yet: it will be added.',
+            getStudy()?.get('state') == 'labelling' ?
+                'A round is open in this study. The query ends it: its labels stay, and a new session begins.' : null,
+        ].findAll().join(' ')
         start.disable = problem != null
         if (warning.text != text) {
             warning.text = text

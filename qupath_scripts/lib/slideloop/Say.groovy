@@ -1,6 +1,7 @@
 package slideloop
 
 import groovy.transform.CompileStatic
+import javafx.application.Platform
 import javafx.scene.control.Alert
 import javafx.scene.control.ButtonBar
 import javafx.scene.control.ButtonType
@@ -8,7 +9,11 @@ import javafx.scene.control.DialogPane
 import javafx.scene.layout.Region
 import javafx.stage.Window
 
-/** Tells the user something, or asks, in a dialog over QuPath's window. UI thread only. */
+import java.util.concurrent.CompletableFuture
+import java.util.concurrent.ExecutionException
+import java.util.function.Supplier
+
+/** Tells the user something, or asks, in a dialog over QuPath's window. UI thread only, but for `fromBeside`. */
 @CompileStatic
 final class Say {
 
@@ -43,6 +48,30 @@ final class Say {
         ButtonType yes = new ButtonType(action, ButtonBar.ButtonData.OK_DONE)
         alert.buttonTypes.setAll(yes, ButtonType.CANCEL)
         alert.showAndWait().orElse(ButtonType.CANCEL) == yes
+    }
+
+    /**
+     * Ask in the UI thread, and wait for the answer; from any other thread.
+     *
+     * @throws Problem `interrupted` if the thread is interrupted meanwhile
+     */
+    static <T> T fromBeside(Supplier<T> question) {
+        CompletableFuture<T> answer = new CompletableFuture<>()
+        Platform.runLater {
+            try {
+                answer.complete(question.get())
+            } catch (Throwable err) {
+                answer.completeExceptionally(err)
+            }
+        }
+        try {
+            return answer.get()
+        } catch (InterruptedException ignored) {
+            Thread.currentThread().interrupt()
+            throw new Problem('interrupted', 0, 'Cancelled.', '', false)
+        } catch (ExecutionException err) {
+            throw err.cause
+        }
     }
 
     private static Alert alert(Alert.AlertType type, Window owner, String title, String text) {

@@ -33,12 +33,14 @@ final class SendCorrections {
 
     /** Look for corrections, show them, and send those that the user wants sent. */
     void start() {
-        MaskTarget.find(app, TITLE) { MaskTarget target ->
-            Corrections corrections = new Corrections(target.server, (String) target.study['id'], target.slideId, target.imageData,
-                { PathObject it -> Temporary.isTemporary(it) } as Predicate<PathObject>)
-            Work.start(app.stage, 'Looking for corrections', { Work work -> look(target, corrections) } as Function<Work, Looked>,
-                { Looked looked -> show(target, looked) } as Consumer<Looked>)
-        }
+        MaskTarget.find(app, TITLE) { MaskTarget target -> RenamedClasses.settle(app, target.study) { find(target) } }
+    }
+
+    private void find(MaskTarget target) {
+        Corrections corrections = new Corrections(target.server, (String) target.study['id'], target.slideId, target.imageData,
+            { PathObject it -> Temporary.isTemporary(it) } as Predicate<PathObject>, app.settings.classNames.of((String) target.study['id']))
+        Work.start(app.stage, 'Looking for corrections', { Work work -> look(target, corrections) } as Function<Work, Looked>,
+            { Looked looked -> show(target, looked) } as Consumer<Looked>)
     }
 
     private static Looked look(MaskTarget target, Corrections corrections) {

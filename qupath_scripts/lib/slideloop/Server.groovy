@@ -23,6 +23,8 @@ final class Server {
 
     private static final int CONNECT_S = 5
     private static final int ANSWER_S = 15
+    /** The first time, a slide is read to its end, over a network perhaps. */
+    private static final int SLIDE_S = 600
     private static final Set<String> LOOPBACK = ['localhost', '127.0.0.1', '[::1]'] as Set<String>
 
     /** Address without the API's path and without a slash at its end, such as http://127.0.0.1:8765. */
@@ -135,7 +137,7 @@ final class Server {
 
     private HttpRequest requestOf(String method, String path, Map<?, ?> body) {
         Matcher wait = path =~ /[?&]wait=(\d+)/
-        int wait_s = wait.find() ? wait.group(1) as int : 0
+        int wait_s = wait.find() ? wait.group(1) as int : path == '/slides' || path.startsWith('/slides?path=') ? SLIDE_S : 0
         HttpRequest.Builder builder = HttpRequest.newBuilder(URI.create("${url}/api/v1${path}"))
             .timeout(Duration.ofSeconds(wait_s + ANSWER_S))
             .header('Accept', 'application/json')
@@ -190,7 +192,7 @@ final class Server {
             !(err instanceof java.net.http.HttpConnectTimeoutException)
         String what = isSilent ? 'takes too long to answer' : 'does not answer'
         String hint = isLoopback() ?
-            "Start it with 'slideloop serve', or correct the address with Connect in the menu." :
+            "Choose Connect in the menu, which starts one or takes another address; or start it with 'slideloop serve'." :
             'See whether it runs and this machine is on its network, or correct the address with Connect in the menu.'
         Problem problem = new Problem(Problem.UNREACHABLE, 0, "The slideloop server at ${url} ${what}.", hint, true)
         problem.initCause(err)

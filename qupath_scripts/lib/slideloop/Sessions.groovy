@@ -18,6 +18,7 @@ final class Sessions {
 
     private static final String QUERY = 'Query with rectangle'
     private static final String NEW = 'New study'
+    private static final String ADD = 'Add this image'
     private static final String OTHER = 'Other'
     private static final long ANSWER_S = 30
 
@@ -32,6 +33,42 @@ final class Sessions {
 
     Sessions(App app) {
         this.app = app
+    }
+
+    /** Add the image on display to the study that is open. */
+    void addImage() {
+        OpenImage image = OpenImage.of(app.gui)
+        Map<String, Object> study = app.study
+        String refusal = image == null ? 'No image is open. Open a slide first.' : image.refusal ?:
+            study == null ? 'No study is open. Choose Open study first, then open the image that it shall have too.' : null
+        if (refusal != null) {
+            Say.sentence(app.stage, ADD, refusal)
+            return
+        }
+        app.reached(ADD) {
+            Server server = app.connection.server
+            Work.start(app.stage, 'Adding the image', { Work work ->
+                Map<String, Object> now = (Map<String, Object>) server.get("/studies/${Server.segment(study['id'])}")
+                List<Map<String, Object>> here = SlideImages.find(server, image.server, (List<Map<String, Object>>) server.get('/slides'))
+                if (here.any { Map<String, Object> slide -> slide['id'] in (List) now['slides'] }) {
+                    return [study: now] as Map<String, Object>
+                }
+                Map<String, Object> opened = open(work, server, image, gridOf(server, image, here, now))
+                opened + ([study: settle(work, server, image, (Map<String, Object>) opened['slide'], now, null)] as Map<String, Object>)
+            } as Function<Work, Map<String, Object>>, { Map<String, Object> added -> tellAdded(image, added) } as Consumer<Map<String, Object>>)
+        }
+    }
+
+    private void tellAdded(OpenImage image, Map<String, Object> added) {
+        Map<String, Object> study = (Map<String, Object>) added['study']
+        if (added['slide'] == null) {
+            Say.sentence(app.stage, ADD, "${image.name} is in the study \"${study['name']}\" already.")
+            return
+        }
+        IndexWatch.start(app, (Map<String, Object>) added['job'], image.name)
+        app.connection?.review?.refresh()
+        Say.sentence(app.stage, ADD, "${image.name} is in the study \"${study['name']}\" now. Its patches may come in the next rounds; " +
+            'a rectangle drawn here can be a query.')
     }
 
     /** Start a session from the selected object's bounds, in a study that is there or in a new one. */
@@ -52,7 +89,7 @@ final class Sessions {
             Say.sentence(app.stage, title, refusal)
             return
         }
-        app.connected(title) {
+        app.reached(title) {
             Server server = app.connection.server
             Work.start(app.stage, 'Asking the server', { Work work -> ask(server, image, isQuery) } as Function<Work, Known>,
                 { Known known -> choose(title, image, known, isQuery) } as Consumer<Known>)
@@ -61,7 +98,7 @@ final class Sessions {
 
     private static Known ask(Server server, OpenImage image, boolean isQuery) {
         Map<String, Object> info = (Map<String, Object>) server.get('/info')
-        List<Map<String, Object>> slides = SlideImages.of(image.server, (List<Map<String, Object>>) server.get('/slides'))
+        List<Map<String, Object>> slides = SlideImages.find(server, image.server, (List<Map<String, Object>>) server.get('/slides'))
         List<Map<String, Object>> studies = isQuery ? (List<Map<String, Object>>) server.get('/studies?archived=false') : []
         new Known(info: info, slides: slides, studies: studies)
     }
@@ -72,25 +109,32 @@ final class Sessions {
         // Of the first study nobody knows the other class yet, and QuPath's list begins with one for it.
         List<String> likely = app.settings.classes.get().readLines() ?: all.findAll { String it -> it == OTHER }
         StudyForm form = new StudyForm(image.name, image.mpp, known.info, all, likely, { String it -> app.host.colour(it) } as Function<String, Integer>)
-        QueryDialog dialog = new QueryDialog(app.stage, isQuery ? image.describe() : null, candidates(known), form, all, image.className)
+        List<String> here = known.slides.collect { Map<String, Object> it -> it['id'] as String }
+        QueryDialog dialog = new QueryDialog(app.stage, isQuery ? image.describe() : null, candidates(known, here), here, form, all,
+            image.className, app.settings.classNames)
         if (!dialog.ask()) {
             return
         }
         Map<String, Object> study = dialog.study
-        String className = dialog.className
-        if (study == null) {
-            app.settings.classes.set(form.classNames.join('\n'))
-            keepClasses(form.classNames)
+        if (study != null) {
+            RenamedClasses.settle(app, study) { go(title, image, known, study, dialog.className, null, null, isQuery) }
+            return
         }
-        Map<String, Object> slideOptions = study == null ? form.slideOptions() : gridOf(known, study)
-        Map<String, Object> studyOptions = study == null ? form.studyOptions() : null
+        app.settings.classes.set(form.classNames.join('\n'))
+        RenamedClasses.list(app, form.classNames)
+        go(title, image, known, null, dialog.className, form.slideOptions(), form.studyOptions(), isQuery)
+    }
+
+    private void go(String title, OpenImage image, Known known, Map<String, Object> study, String className,
+                    Map<String, Object> slideOptions, Map<String, Object> studyOptions, boolean isQuery) {
         App.Connection connection = app.connection
         if (connection == null) {
             Say.sentence(app.stage, title, 'The connection was changed meanwhile. Try again.')
             return
         }
         Work.start(app.stage, 'Opening the slide', { Work work ->
-            Map<String, Object> opened = open(work, connection.server, image, slideOptions)
+            Map<String, Object> options = slideOptions ?: gridOf(connection.server, image, known.slides, study)
+            Map<String, Object> opened = open(work, connection.server, image, options)
             Map<String, Object> slide = (Map<String, Object>) opened['slide']
             Map<String, Object> made = settle(work, connection.server, image, slide, study, studyOptions)
             if (isQuery) {
@@ -112,27 +156,17 @@ final class Sessions {
         work.at('Comparing the image with the file')
         Map<String, Object> facts = ImageFacts.of(image.server)
         work.check()
-        Map<String, Object> opened = new LinkedHashMap<>((Map<String, Object>) server.send('POST', '/slides', facts + options))
+        Map<String, Object> opened = Opening.open(app.stage, server, facts + options)
         app.images.learn((Map<String, Object>) opened['slide'], ImageFacts.uri(image.server))
         opened
     }
 
-    /** The grid of a slide that is known, as `POST /slides` takes it, so that the same slide comes back. */
-    static Map<String, Object> options(Map<String, Object> slide) {
-        Map<String, Object> grid = (Map<String, Object>) slide['grid']
-        Map<String, Object> options = [patch_px: grid['patch_px'], stride_px: grid['stride_px'], filter: slide['filter'],
-                                       normalisation: slide['normalisation']] as Map<String, Object>
-        if (grid['mpp'] != null) {
-            options['target_mpp'] = grid['mpp']
-        }
-        options
-    }
-
-    /** A study's grid on this image: as it is there already, or as on its other slides. */
-    private static Map<String, Object> gridOf(Known known, Map<String, Object> study) {
+    /** A study's grid on this image: as it is there already, or as on its other slides. Not in the UI thread. */
+    private static Map<String, Object> gridOf(Server server, OpenImage image, List<Map<String, Object>> here, Map<String, Object> study) {
         List<String> ids = (List<String>) study['slides']
-        Map<String, Object> slide = known.slides.find { Map<String, Object> it -> it['id'] in ids }
-        slide == null ? (Map<String, Object>) [:] : options(slide)
+        Map<String, Object> slide = here.find { Map<String, Object> it -> it['id'] in ids }
+        slide != null ? StudyGrid.of(slide) :
+            StudyGrid.like((Map<String, Object>) server.get("/slides/${Server.segment(ids[0])}"), image.mpp)
     }
 
     /** Makes the study, or adds the slide to it where it lacks it. */
@@ -209,20 +243,12 @@ final class Sessions {
     }
 
     /** Studies that a query may go on with: the open one, then those with this image, the newest first. */
-    private List<Map<String, Object>> candidates(Known known) {
-        List<String> ids = known.slides.collect { Map<String, Object> it -> it['id'] as String }
+    private List<Map<String, Object>> candidates(Known known, List<String> here) {
         Object open = app.study?.get('id')
         List<Map<String, Object>> found = known.studies.findAll { Map<String, Object> it ->
-            it['mode'] == 'classes' && (it['id'] == open || ((List) it['slides']).any { Object slide -> slide in ids })
+            it['mode'] == 'classes' && (it['id'] == open || ((List) it['slides']).any { Object slide -> slide in here })
         }.reverse()
         found.findAll { Map<String, Object> it -> it['id'] == open } + found.findAll { Map<String, Object> it -> it['id'] != open }
-    }
-
-    /** Put classes that were typed into QuPath's list, so that they have a colour and can be drawn with. */
-    private void keepClasses(List<String> names) {
-        List<PathClass> known = app.gui.availablePathClasses
-        names.collect { String it -> PathClass.fromString(it) }.findAll { PathClass it -> !(it in known) }
-            .each { PathClass it -> app.gui.availablePathClasses.add(it) }
     }
 
     private static boolean isChoice(PathClass pathClass) {

@@ -1,6 +1,7 @@
 package slideloop
 
 import groovy.transform.CompileStatic
+import javafx.beans.property.BooleanProperty
 import javafx.beans.property.StringProperty
 import qupath.lib.gui.UserDirectoryManager
 import qupath.lib.gui.prefs.PathPrefs
@@ -23,6 +24,12 @@ final class Settings {
     /** Names of the classes of the study made last, a line each. */
     final StringProperty classes = PathPrefs.createPersistentPreference('slideloopClasses', '')
 
+    /** Whether a server that was started here is stopped when QuPath ends. */
+    final BooleanProperty stopsServer = PathPrefs.createPersistentPreference('slideloopStopsServer', true)
+
+    /** What classes of studies are called here, where they were renamed. */
+    final ClassNames classNames = new ClassNames(PathPrefs.createPersistentPreference('slideloopClassNames', ''))
+
     /** Place of the review window: x, y, width, height in logical pixels; blank before it was shown. */
     final StringProperty reviewBounds = PathPrefs.createPersistentPreference('slideloopReviewBounds', '')
 
@@ -44,9 +51,19 @@ final class Settings {
         tokenKept.set(tokenNow)
     }
 
-    /** Folder of the outboxes: in QuPath's user directory, or where there is none, in the user's home. */
+    /** Folder of the outboxes. */
     static Path outboxes() {
+        folder().resolve('outbox')
+    }
+
+    /** File with what a server said that was started here. */
+    static Path serverLog() {
+        folder().resolve('server.log')
+    }
+
+    /** Ours in QuPath's user directory, or where there is none, in the user's home. */
+    private static Path folder() {
         Path user = UserDirectoryManager.getInstance().getUserPath()
-        (user ?: Path.of(System.getProperty('user.home'), '.slideloop')).resolve('slideloop').resolve('outbox')
+        (user ?: Path.of(System.getProperty('user.home'), '.slideloop')).resolve('slideloop')
     }
 }

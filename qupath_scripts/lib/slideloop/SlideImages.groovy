@@ -91,6 +91,25 @@ final class SlideImages implements Closeable {
         sized.findAll { Map<String, Object> it -> isPath(it, uri) } ?: sized.findAll { Map<String, Object> it -> isNamed(it, uri) }
     }
 
+    /**
+     * Of the server's slides those that are this image: by its file, or where the file is called otherwise
+     * now, by its content, which the server looks at. Not in the UI thread.
+     */
+    static List<Map<String, Object>> find(Server server, ImageServer<BufferedImage> image, List<Map<String, Object>> slides) {
+        List<Map<String, Object>> found = of(image, slides)
+        if (found || !slides.any { Map<String, Object> it -> isSized(it, image.width, image.height) }) {
+            return found
+        }
+        try {
+            return (List<Map<String, Object>>) server.get("/slides?path=${Server.segment(ImageFacts.uri(image))}")
+        } catch (Problem problem) {
+            if (problem.code in ['file_not_found', 'unreadable_slide']) {
+                return found
+            }
+            throw problem
+        }
+    }
+
     /** The viewer that shows a slide, the active one first; null if none does. */
     QuPathViewer viewer(String slideId) {
         List<QuPathViewer> viewers = [gui.viewer] + gui.allViewers

@@ -24,20 +24,21 @@ final class SlideObjects {
      * Returns what is to be known of an object to tell whether an import made it.
      *
      * @param classes of the study
+     * @param names what they are called in QuPath
      */
-    static ImportPlan.Held held(PathObject object, List<String> classes) {
+    static ImportPlan.Held held(PathObject object, List<String> classes, StudyNames names) {
         List<Point2> points = object.hasROI() ? object.ROI.allPoints : (List<Point2>) []
         double[] x = new double[points.size()], y = new double[points.size()]
         points.eachWithIndex { Point2 it, int i ->
             x[i] = it.x
             y[i] = it.y
         }
-        new ImportPlan.Held(object, object.getID(), object.name, classOf(object, classes), x, y)
+        new ImportPlan.Held(object, object.getID(), object.name, classOf(object, classes, names), x, y)
     }
 
     /** Returns an object's class as the study writes it; null for none, or one that the study does not have. */
-    static String classOf(PathObject object, List<String> classes) {
-        ObjectId.classOf(classes, object.pathClass?.toString())
+    static String classOf(PathObject object, List<String> classes, StudyNames names) {
+        ObjectId.classOf(classes, names.inStudy(object.pathClass?.toString()))
     }
 
     /** Returns the area of an object, valid; null if it has none (a line, points). */
@@ -46,8 +47,8 @@ final class SlideObjects {
     }
 
     /** Makes one object of a mask; annotations are locked, so that no drag of the mouse moves them. */
-    static PathObject of(MaskFeature feature) {
-        PathClass pathClass = PathClass.fromCollection(ObjectId.nameParts(feature.className), feature.rgb)
+    static PathObject of(MaskFeature feature, StudyNames names) {
+        PathClass pathClass = PathClass.fromCollection(ObjectId.nameParts(names.inQuPath(feature.className)), feature.rgb)
         ROI roi = roiOf(feature.outline)
         PathObject made
         switch (feature.type) {

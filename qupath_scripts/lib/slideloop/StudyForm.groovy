@@ -79,8 +79,7 @@ final class StudyForm extends GridPane {
         engine.items.setAll((List<String>) info['engines'])
         engine.value = defaults['engine'] as String
         target.text = defaults['target_mpp'] == null ? '' : text((Number) defaults['target_mpp'])
-        target.promptText = mpp == null ? 'not known for this image' : "as the image: ${text(mpp)}".toString()
-        target.disable = mpp == null
+        target.promptText = mpp == null ? 'as the image, not known' : "as the image: ${text(mpp)}".toString()
         allClasses.each { String it -> add(it, it in likely) }
         lookLikeClasses()
         layOut()
@@ -117,7 +116,7 @@ final class StudyForm extends GridPane {
         if (!name.text?.trim()) {
             return 'Give the study a name.'
         }
-        if (mpp != null && target.text?.trim() && targetMpp() == null) {
+        if (target.text?.trim() && targetMpp() == null) {
             return 'The resolution is a number of µm/px, such as 0.5.'
         }
         null
@@ -240,13 +239,7 @@ final class StudyForm extends GridPane {
     }
 
     private Double targetMpp() {
-        try {
-            String typed = target.text?.trim()?.replace(',', '.')
-            double value = typed ? Double.parseDouble(typed) : Double.NaN
-            return mpp != null && value > 0.02 && value < 20 ? (Double) value : null
-        } catch (NumberFormatException ignored) {
-            return null
-        }
+        Opening.read(target.text)
     }
 
     private int number(String key) {

@@ -43,6 +43,7 @@ final class Temporary {
 
     private final QuPathGUI gui
     private final SlideImages images
+    private final ClassNames classNames
     private final PathObjectHierarchyListener ear = { PathObjectHierarchyEvent event -> heard(event) } as PathObjectHierarchyListener
     private final Set<PathObjectHierarchy> listenedTo = Collections.newSetFromMap(new IdentityHashMap<PathObjectHierarchy, Boolean>())
     private final Map<ImageData<BufferedImage>, String> savedBefore = new WeakHashMap<>()
@@ -61,9 +62,11 @@ final class Temporary {
     /** Classes that the user gave to annotations that were taken away, until they are there again. */
     private final Map<String, String> unsent = [:]
 
-    Temporary(QuPathGUI gui, SlideImages images) {
+    /** @param classNames what the studies' classes are called in QuPath */
+    Temporary(QuPathGUI gui, SlideImages images, ClassNames classNames) {
         this.gui = gui
         this.images = images
+        this.classNames = classNames
         settling.onFinished = { sync() }
     }
 
@@ -151,7 +154,7 @@ final class Temporary {
         Map<String, String> found = [:]
         openImages().each { ImageData imageData ->
             all(((ImageData<BufferedImage>) imageData).hierarchy).each { PathObject it ->
-                String patch = it.metadata[MARK], name = it.pathClass?.toString()
+                String patch = it.metadata[MARK], name = classOf(it)
                 if (name != null && it.metadata[ROUND] == roundId && name != given[patch] && name != labels[patch]) {
                     found[patch] = name
                 }
@@ -236,7 +239,7 @@ final class Temporary {
         dress(made)
         String className = unsent.remove(id)
         if (className != null && className != labels[id]) {
-            made.setPathClass(PathClass.fromString(className))
+            made.setPathClass(pathClass(className))
             dress(made)
         }
         made
@@ -246,7 +249,7 @@ final class Temporary {
     private boolean isToChange(PathObject object) {
         String patch = object.metadata[MARK]
         boolean isColoured = object.pathClass == null
-        labels[patch] != given[patch] || object.name != name(patch, object.pathClass?.toString()) ||
+        labels[patch] != given[patch] || object.name != name(patch, classOf(object)) ||
             (object.color != null) != isColoured
     }
 
@@ -255,7 +258,7 @@ final class Temporary {
         String patch = object.metadata[MARK], label = labels[patch]
         if (label != given[patch]) {
             boolean isClass = label != null && !(label in Review.OTHER_ANSWERS)
-            object.setPathClass(isClass ? PathClass.fromString(label) : (PathClass) null)
+            object.setPathClass(isClass ? pathClass(label) : (PathClass) null)
             if (label == null) {
                 given.remove(patch)
             } else {
@@ -264,7 +267,18 @@ final class Temporary {
         }
         // A colour of its own would hide that of the class.
         object.setColor(object.pathClass == null ? (Integer) UNLABELLED : (Integer) null)
-        object.name = name(patch, object.pathClass?.toString())
+        object.name = name(patch, classOf(object))
+    }
+
+    /** QuPath's class for one of the study's. */
+    private PathClass pathClass(String label) {
+        PathClass.fromString(classNames.of(studyId).inQuPath(label))
+    }
+
+    /** An object's class by the study's name for it; null for none. */
+    private String classOf(PathObject object) {
+        String name = object.pathClass?.toString()
+        name == null ? null : classNames.of(studyId).inStudy(name)
     }
 
     private String name(String patch, String className) {

@@ -50,26 +50,32 @@ If another script is set there already, leave it, and add this line at its end:
 
   getQuPath().runScript(new File('{start.as_posix()}'), null)
 
-Then start the server (slideloop serve --slides-root FOLDER) and choose Extensions > slideloop >
-Connect / doctor.""")
+Then open a slide, draw a rectangle on it and choose Extensions > slideloop > Query with rectangle.
+Where no server runs, QuPath starts one on this computer; Connect / doctor takes the address of
+another.""")
 
 
 @command.command("uninstall")
 @_FOLDER
 def uninstall(folder: Path | None) -> None:
-    """Remove the scripts, and what QuPath has compiled of them.
+    """Remove the scripts, and what they made in QuPath's user folder.
 
-    Labels that wait for a server stay in QuPath's user folder; studies stay in the workspace.
+    Labels that wait for a server stay there; studies stay in the workspace.
     """
     from slideloop.qupath import script_files
 
     outcome = script_files.uninstall((folder or script_files.default_folder()).absolute())
     click.echo(f"{outcome.n_files} files were removed from {outcome.folder}.")
     _say_kept(outcome)
-    for compiled in script_files.compiled_folders(Path.home()):
-        shutil.rmtree(compiled, ignore_errors=True)
-        click.echo(f"Removed {compiled}.")
-    click.echo('Clear "Startup script path" in QuPath\'s preferences, in each version of it.')
+    for path in script_files.left_in_qupath(Path.home()):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        click.echo(f"Removed {path}.")
+    click.echo("""
+Clear "Startup script path" in QuPath's preferences, in each version of it. The address and the
+token of the server stay there too: "Reset preferences" takes them away, with all others.""")
 
 
 def _say_kept(outcome: Outcome) -> None:

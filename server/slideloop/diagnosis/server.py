@@ -268,7 +268,8 @@ def _require_listener(parts: SplitResult) -> None:
     if isinstance(said[0], socket.gaierror):
         raise _NoAnswerError(f"No machine named {host} is known.", "Correct --url.")
     if isinstance(said[0], ConnectionRefusedError):
-        raise _NoAnswerError(f"Nothing listens at {url}.", f"{start}.")
+        here = ", or have QuPath start it: Connect in its menu" if _is_loopback(str(host)) else ""
+        raise _NoAnswerError(f"Nothing listens at {url}.", f"{start}{here}.")
     if said[0] is not None:
         reason = said[0].strerror or said[0]
         raise _NoAnswerError(f"{url} cannot be reached ({reason}).", f"{start}.")

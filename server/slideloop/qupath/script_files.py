@@ -142,9 +142,17 @@ def uninstall(folder: Path) -> Outcome:
     return Outcome(folder, record["version"], len(record["files"]), kept)
 
 
-def compiled_folders(home: Path) -> list[Path]:
-    """Return where QuPath keeps the scripts compiled, in its user folder of each version."""
-    return sorted(home.glob("QuPath/v*/slideloop/classes"))
+def left_in_qupath(home: Path) -> list[Path]:
+    """Return what the scripts made in QuPath's user folder of each version, and is only theirs.
+
+    Parameters
+    ----------
+    home : Path
+        The user's. Labels that wait for a server are not among it.
+    """
+    ours = home.glob("QuPath/v*/slideloop")
+    names = ("classes", "server.log", "server.log.before")
+    return sorted(folder / name for folder in ours for name in names if (folder / name).exists())
 
 
 def _keep_edited(

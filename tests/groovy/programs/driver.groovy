@@ -1,10 +1,13 @@
 // A review without a window: does what the lines of stdin say, and prints every view.
 // A command is {"do": name, ..}; its answer {"done": name, "found": .., "problem": ..}.
 import slideloop.Json
+import slideloop.LocalServer
+import slideloop.Opening
 import slideloop.Outbox
 import slideloop.Problem
 import slideloop.Review
 import slideloop.Server
+import slideloop.StudyGrid
 
 import java.nio.file.Path
 import java.util.concurrent.Executors
@@ -60,6 +63,12 @@ class Driver {
             case 'text': return server.toString()
             case 'flush': return outbox.flush(5000)
             case 'elsewhere': return Outbox.leftElsewhere(Path.of(line.base), server)
+            case 'may serve': return LocalServer.canAnswerAt(new Server(line.url, { token }))
+            case 'serve':
+                def starting = new LocalServer(new Server(line.url, { token }), line.command, Path.of(line.log))
+                return starting.start { said -> say(said: said) }?.pid()
+            case 'like': return StudyGrid.like(line.slide, line.mpp)
+            case 'pixel': return Opening.read(line.text)
             case 'waiting': return outbox.waiting()*.event_id
         }
         onUi(line)

@@ -11,7 +11,7 @@ def gui = QuPathGUI.getInstance()
 def gson = new Gson()
 def told = System.out
 // The line that `slideloop qupath install` gives to who has a start-up script already.
-getQuPath().runScript(new File(System.getenv('SLIDELOOP_STARTUP')), null)
+getQuPath().runScript(new File(System.getenv('TESTED_STARTUP')), null)
 Thread.startDaemon('asked') {
     System.in.eachLine('UTF-8') { line ->
         def answer = new CompletableFuture()

@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 from tests.command_line import slideloop
 
 from slideloop import __version__
 from slideloop.errors import InvalidInputError
 from slideloop.qupath.script_files import (
     START,
-    compiled_folders,
     default_folder,
     install,
+    left_in_qupath,
     source_folder,
     uninstall,
 )
@@ -128,7 +131,7 @@ def test_the_command_says_the_one_preference_and_the_line_for_an_occupied_slot(
     assert "undo.groovy.bak" in slideloop("qupath", "install", "--scripts-dir", folder).out
 
 
-def test_the_command_takes_away_what_qupath_compiled(
+def test_the_command_takes_away_what_the_scripts_made_in_qupath(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
@@ -138,11 +141,13 @@ def test_the_command_takes_away_what_qupath_compiled(
     for path in (compiled, waiting.parent):
         path.mkdir(parents=True)
     waiting.touch()
-    assert compiled_folders(tmp_path) == [compiled]
+    log = compiled.with_name("server.log")
+    log.write_text("Listening")
+    assert left_in_qupath(tmp_path) == [compiled, log]
     outcome = slideloop("qupath", "uninstall", "--scripts-dir", folder)
     assert outcome.code == 0, outcome.err
     assert str(compiled) in outcome.out
-    assert not compiled.exists()
+    assert left_in_qupath(tmp_path) == []
     assert waiting.exists()
     again = slideloop("qupath", "uninstall", "--scripts-dir", folder)
     assert again.code == 2
@@ -159,3 +164,30 @@ def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
 def test_the_folder_is_the_same_for_every_release() -> None:
     assert __version__ not in str(default_folder())
     assert default_folder().name == "qupath"
+
+
+@pytest.mark.parametrize(
+    ("system", "start"),
+    [
+        (Unix, "/home/zoe/.local/share/slideloop/qupath/startup.groovy"),
+        (MacOS, "/home/zoe/Library/Application Support/slideloop/qupath/startup.groovy"),
+        (Windows, "/home/zoe/AppData/Local/slideloop/qupath/startup.groovy"),
+    ],
+)
+def test_each_system_has_its_own_place_for_them(
+    system: type[Unix], start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/zoe")
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("platformdirs.PlatformDirs", system)
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: "/home/zoe/AppData/Local")
+    assert (default_folder() / START).as_posix() == start
+
+
+def test_the_line_to_add_has_slashes_alone_so_that_groovy_reads_it_on_windows(
+    folder: Path,
+) -> None:
+    outcome = slideloop("qupath", "install", "--scripts-dir", folder)
+    (line,) = [each for each in outcome.out.splitlines() if "runScript" in each]
+    assert line.strip() == f"getQuPath().runScript(new File('{(folder / START).as_posix()}'), null)"
