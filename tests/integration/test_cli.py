@@ -89,7 +89,7 @@ def test_simulate_leaves_what_it_promises(played: Path):
 
 def test_the_result_has_the_fields_of_the_interface(played: Path):
     result = _result(played)
-    assert result.keys() == {"settings", "runs", "summary"}
+    assert result.keys() == {"settings", "runs", "summary", "comparison"}
     assert result["settings"]["weights"]["kind"] == "random"
     assert len(result["runs"]) == 4
     for run in result["runs"]:
@@ -105,6 +105,23 @@ def test_the_result_has_the_fields_of_the_interface(played: Path):
     for strategy in ("cnfp", "random"):
         mean, low, high = result["summary"][strategy]["f1"]
         assert low <= mean <= high
+
+
+def test_the_strategies_are_ranked_with_what_chance_may_do(
+    small_slides: Path, small_workspace: Path, tmp_path: Path, played: Path
+):
+    rows = _result(played)["comparison"]["f1_unreviewed"]
+    assert {row["strategy"]: row["n"] for row in rows} == {"cnfp": 2, "random": 2}
+    (random,) = [row for row in rows if row["strategy"] == "random"]
+    low, high = random["difference"][1:]
+    assert (random["verdict"] == "not told") == (low <= 0 <= high)
+    names = ("--strategy", "random", "--strategy", "cnfp", "--seeds", 1)
+    outcome = _simulate(small_slides, small_workspace, tmp_path, *names)
+    lines = outcome.out.splitlines()
+    start = lines.index("Area under the curve of F1 on unreviewed patches, by seed beside cnfp:")
+    assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["1.", "2."]
+    assert sum("chance may do that on this slide" in line for line in lines) == 1
+    assert "One seed does not tell chance from difference" in outcome.out
 
 
 def test_all_strategies_of_a_seed_see_the_same_queries(played: Path):

@@ -375,7 +375,37 @@ def _print_summary(record: dict[str, Any], out: Path) -> None:
         shown = ("f1", "f1_unreviewed", "jaccard", "accuracy", "perfect_p10", "p10")
         parts = [f"{name} {_figure(measures[name])}" for name in shown if name in measures]
         click.echo(f"  {strategy}: {', '.join(parts)}")
+    if len(record["summary"]) > 1:
+        _print_ranking(record)
     click.echo(f"Results: {out}")
+
+
+def _print_ranking(record: dict[str, Any]) -> None:
+    """Say which strategy is ahead, and whether that is more than chance."""
+    ((measure, rows),) = record["comparison"].items()
+    (against,) = [row["strategy"] for row in rows if row["verdict"] == "reference"] or [None]
+    if against is None:
+        return
+    what = "F1 on unreviewed patches" if measure == "f1_unreviewed" else "accuracy"
+    where = "these tiles" if measure == "accuracy" else "this slide"
+    where = where if len(record["settings"]["slides"]) == 1 else "these slides"
+    click.echo(f"Area under the curve of {what}, by seed beside {against}:")
+    for number, row in enumerate(rows, 1):
+        line = f"  {number}. {row['strategy']} {_figure(row['area'])}"
+        if row["verdict"] != "reference":
+            told = "chance may do that" if row["verdict"] == "not told" else row["verdict"]
+            p = "" if row["p"] is None else f", p {max(row['p'], 0.001):.3f}"
+            line += f": {_signed(row['difference'])}{p}; {told} on {where}"
+        click.echo(line)
+    if all(row["n"] < 2 for row in rows):
+        click.echo("  One seed does not tell chance from difference: give more with --seeds.")
+
+
+def _signed(values: list[float | None]) -> str:
+    mean, low, high = values
+    if mean is None:
+        return "not measured"
+    return f"{mean:+.3f}" if low is None else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _figure(values: list[float | None]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slideloop.errors import InvalidInputError, NotTrainedError, TruthError
+from slideloop.evaluation.comparison import as_records, compare
 from slideloop.evaluation.metrics import (
     interval,
     macro_over_slides,
@@ -435,7 +436,10 @@ def result(runs: Sequence[Run], subject: Subject, settings: dict[str, Any]) -> d
         }
         for run in runs
     ]
-    return {"settings": settings, "runs": rows, "summary": summary(runs)}
+    played = {"settings": settings, "runs": rows}
+    measure = "f1_unreviewed" if any(subject.slides) else "accuracy"
+    comparison = as_records(compare([played], measure))
+    return {**played, "summary": summary(runs), "comparison": {measure: comparison}}
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, list[float | None]]]:
