@@ -104,6 +104,8 @@ def whole_files(folder: Path) -> list[str]:
                 image.load()
         elif path.suffix == ".ndjson":
             read_journal(path)
+        elif path.suffix == ".html":
+            assert path.read_text("utf-8").endswith("</html>\n")
         else:
             raise AssertionError(f"{path.name} should not be here")
     return sorted(path.name for path in folder.iterdir())
@@ -659,8 +661,8 @@ def test_ctrl_c_keeps_the_runs_that_are_over(bench: Bench, monkeypatch: pytest.M
     assert outcome.code == 3
     assert outcome.complaints() == ["Interrupted: 1 of 3 runs were finished and are written."]
     assert whole_files(bench.out) == ["curves.png", "mask-cnfp-0.geojson", "mask-cnfp-0.png",
-                                      "overlay-cnfp-0.png", "result.json", "study-cnfp-0.ndjson",
-                                      ]  # fmt: skip
+                                      "overlay-cnfp-0.png", "report.html", "result.json",
+                                      "study-cnfp-0.ndjson"]  # fmt: skip
     result = json.loads((bench.out / "result.json").read_text())
     assert [run["seed"] for run in result["runs"]] == [0]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -80,7 +83,7 @@ def test_index_says_what_each_filter_drops(small_slides: Path, small_workspace: 
 
 def test_simulate_leaves_what_it_promises(played: Path):
     runs = [f"{strategy}-{seed}" for strategy in ("cnfp", "random") for seed in (0, 1)]
-    expected = {"result.json", "curves.png"}
+    expected = {"result.json", "curves.png", "report.html"}
     for run in runs:
         expected |= {f"mask-{run}.png", f"mask-{run}.geojson", f"overlay-{run}.png"}
         expected.add(f"study-{run}.ndjson")
@@ -122,6 +125,21 @@ def test_the_strategies_are_ranked_with_what_chance_may_do(
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["1.", "2."]
     assert sum("chance may do that on this slide" in line for line in lines) == 1
     assert "One seed does not tell chance from difference" in outcome.out
+
+
+def test_the_report_stands_alone_and_shows_every_patch_of_a_run(played: Path):
+    page = (played / "report.html").read_text("utf-8")
+    assert not re.search(r"(?:src|href)=.(?!data:)|<script|@import|url\(", page)
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    ]
+    # The curves; of each strategy its mask and its patches: two sessions of two rounds of four.
+    assert len(pictures) == 1 + 2 * 2
+    assert [p.shape for p in pictures if p.shape[0] == 2 * 54] == [(108, 8 * 54, 3)] * 2
+    for row in _result(played)["comparison"]["f1_unreviewed"]:
+        assert f"<td>{row['strategy']}</td><td>{row['area'][0]:.3f} (" in page
+    assert len(page) < 4_000_000
 
 
 def test_all_strategies_of_a_seed_see_the_same_queries(played: Path):

@@ -96,7 +96,8 @@ def test_held_out_tiles_are_never_shown_nor_queried(small: Path):
 
 
 def test_tiles_leave_a_journal_and_curves_but_no_mask(small: Path):
-    assert left_in(small / "out") == ["curves.png", "result.json", "study-cnfp-0.ndjson"]
+    names = ["curves.png", "report.html", "result.json", "study-cnfp-0.ndjson"]
+    assert left_in(small / "out") == names
 
 
 def test_a_held_out_class_without_tiles_to_search_is_refused(tmp_path: Path, shared_data: Path):

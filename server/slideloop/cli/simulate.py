@@ -120,8 +120,8 @@ _PATH = click.Path(path_type=Path)
 def command(settings: Settings, out: Path, as_json: bool, **given: Any) -> None:  # fmt: skip
     """Play the paper's experiment on SLIDES, or on tile folders, with a simulated expert.
 
-    Leaves result.json, curves.png and, per strategy and seed, the mask as PNG and GeoJSON, the mask
-    over the slide, and the study's journal.
+    Leaves report.html, result.json, curves.png and, per strategy and seed, the mask as PNG and
+    GeoJSON, the mask over the slide, and the study's journal.
     """
     from slideloop.evaluation import outputs
 
@@ -361,19 +361,23 @@ def _record(
 def _write(record: dict[str, Any], runs: list[Run], subject: Subject, out: Path) -> None:
     from slideloop.evaluation import outputs
     from slideloop.evaluation.plots import learning_curves
+    from slideloop.evaluation.report import write_report
 
     for run in runs:
         outputs.write_run(run, subject, out)
     learning_curves(record, out / "curves.png")
+    write_report(record, runs, subject, out)
     outputs.write_json(out / "result.json", record)
 
 
 def _print_summary(record: dict[str, Any], out: Path) -> None:
+    from slideloop.evaluation.report import interval_text
+
     weights = record["settings"]["weights"]
     click.echo(f"Weights: {weights['kind']} ({weights['name']}). After the last session:")
     for strategy, measures in record["summary"].items():
         shown = ("f1", "f1_unreviewed", "jaccard", "accuracy", "perfect_p10", "p10")
-        parts = [f"{name} {_figure(measures[name])}" for name in shown if name in measures]
+        parts = [f"{name} {interval_text(measures[name])}" for name in shown if name in measures]
         click.echo(f"  {strategy}: {', '.join(parts)}")
     if len(record["summary"]) > 1:
         _print_ranking(record)
@@ -382,6 +386,8 @@ def _print_summary(record: dict[str, Any], out: Path) -> None:
 
 def _print_ranking(record: dict[str, Any]) -> None:
     """Say which strategy is ahead, and whether that is more than chance."""
+    from slideloop.evaluation.report import interval_text
+
     ((measure, rows),) = record["comparison"].items()
     (against,) = [row["strategy"] for row in rows if row["verdict"] == "reference"] or [None]
     if against is None:
@@ -391,25 +397,11 @@ def _print_ranking(record: dict[str, Any]) -> None:
     where = where if len(record["settings"]["slides"]) == 1 else "these slides"
     click.echo(f"Area under the curve of {what}, by seed beside {against}:")
     for number, row in enumerate(rows, 1):
-        line = f"  {number}. {row['strategy']} {_figure(row['area'])}"
+        line = f"  {number}. {row['strategy']} {interval_text(row['area'])}"
         if row["verdict"] != "reference":
             told = "chance may do that" if row["verdict"] == "not told" else row["verdict"]
             p = "" if row["p"] is None else f", p {max(row['p'], 0.001):.3f}"
-            line += f": {_signed(row['difference'])}{p}; {told} on {where}"
+            line += f": {interval_text(row['difference'], signed=True)}{p}; {told} on {where}"
         click.echo(line)
     if all(row["n"] < 2 for row in rows):
         click.echo("  One seed does not tell chance from difference: give more with --seeds.")
-
-
-def _signed(values: list[float | None]) -> str:
-    mean, low, high = values
-    if mean is None:
-        return "not measured"
-    return f"{mean:+.3f}" if low is None else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def _figure(values: list[float | None]) -> str:
-    mean, low, high = values
-    if mean is None:
-        return "not measured"
-    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ({low:.3f} to {high:.3f})"
