@@ -131,6 +131,19 @@ def labels_to_reach(curve: Sequence[Mapping[str, Any]], measure: str, height: fl
     return None
 
 
+def median_labels(
+    runs: Sequence[Mapping[str, Any]], measure: str, height: float
+) -> tuple[int | None, int]:
+    """Return the median of `labels_to_reach` over runs, and how many of them got there.
+
+    Those that did not are above all others: the median is None where it is one of them.
+    """
+    found = [labels_to_reach(run["curve"], measure, height) for run in runs]
+    reached = sorted(n for n in found if n is not None)
+    middle = (len(found) - 1) // 2
+    return (reached[middle] if 0 <= middle < len(reached) else None), len(reached)
+
+
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     """Correct p-values for their number (Holm 1979); those that are None stay so and count not."""
     known = sorted((p, name) for name, p in p_values.items() if p is not None)

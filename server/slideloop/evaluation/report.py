@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slideloop.evaluation.comparison import labels_to_reach
+from slideloop.evaluation.comparison import median_labels
 from slideloop.files import whole_file
 from slideloop.learning.database import reference
 
@@ -121,16 +121,14 @@ def _labels_needed(record: dict[str, Any]) -> str:
         runs = [run for run in record["runs"] if run["strategy"] == row["strategy"]]
         cells = [row["strategy"]]
         for height in HEIGHTS:
-            counts = [labels_to_reach(run["curve"], measure, height) for run in runs]
-            reached = [n for n in counts if n is not None]
-            median = f"{np.median(reached):.0f}" if 2 * len(reached) > len(runs) else "more"
-            cells.append(f"{median} ({len(reached)} of {len(runs)} runs)")
+            median, n_reached = median_labels(runs, measure, height)
+            cells.append(f"{median or 'more'} ({n_reached} of {len(runs)} runs)")
         lines.append(tuple(cells))
     header = ("strategy", *(f"{height:g}" for height in HEIGHTS))
     return (
         "<h2>Labels needed to reach a height</h2>\n"
         f"{_table(header, lines)}"
-        "<p class='small'>The median of the runs that reached it, where most did.</p>\n"
+        "<p class='small'>The median run; those that did not reach it count as more.</p>\n"
     )
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slideloop.evaluation.comparison import area_under, compare, holm, labels_to_reach
+from slideloop.evaluation.comparison import (
+    area_under,
+    compare,
+    holm,
+    labels_to_reach,
+    median_labels,
+)
 
 MEASURE = "f1_unreviewed"
 NAMES = ("cnfp", "hybrid", "entropy", "front_mid_end", "top_k", "random")
@@ -57,6 +63,17 @@ def test_labels_are_counted_to_the_first_point_that_is_high_enough() -> None:
         75,
         None,
     ]
+
+
+def test_the_median_counts_those_that_never_got_there_as_above_all_others() -> None:
+    def of(*curves: list[dict[str, Any]]) -> tuple[int | None, int]:
+        return median_labels([{"curve": curve} for curve in curves], MEASURE, 0.9)
+
+    soon, late, never = points(0.9), points(0.5, 0.5, 0.9), points(0.5)
+    assert of(soon, late, never) == (75, 2)
+    assert of(soon, never, never) == (None, 1)
+    assert of(soon, never) == (25, 1)
+    assert of() == (None, 0)
 
 
 def test_holm_is_that_of_the_books() -> None:
