@@ -155,7 +155,9 @@ def _row(row: dict[str, Any], part: dict[str, Any], measure: str) -> str:
     runs = [run for run in part["runs"] if run["strategy"] == row["strategy"]]
     medians = [median_labels(runs, measure, height)[0] for height in HEIGHTS]
     reached = [str(median or "more") for median in medians]
-    told = {"reference": "", "not told": "chance may do that"}.get(row["verdict"], row["verdict"])
+    told = {"reference": "", "not told": "chance may do that"}.get(
+        row["verdict"], str(row["verdict"])
+    )
     difference = "reference" if row["verdict"] == "reference" else (
         interval_text(row["difference"], signed=True)
     )  # fmt: skip

@@ -108,6 +108,8 @@ def test_what_varies_between_seeds_alone_hides_no_difference() -> None:
     assert low < -0.02 < high < 0
     paired = noise[5] - noise[0] - 0.02
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 9, paired.mean(), stats.sem(paired)))
+    # The smallest of five is taken five times.
+    assert random.p == pytest.approx(5 * stats.ttest_1samp(paired, 0.0).pvalue)
     # The last of the ranking is the one that is behind.
     assert rows[-1].strategy == "random"
 
