@@ -24,6 +24,9 @@ from slideloop.evaluation.metrics import interval
 from slideloop.evaluation.plots import learning_curves
 from slideloop.evaluation.report import HEIGHTS, interval_text
 
+HERE = Path(__file__).parent
+"""What experiments call {here}."""
+
 MEASURES = ("f1", "jaccard", "accuracy")
 POINT = (
     *("session", "n_labels", "n_query_labels", "perfect_p10", "p10"),
@@ -65,9 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
             for done in pool.map(_play, [lines[folder] for folder in stage]):
                 print(done, flush=True)
     parts = [
-        _gathered(part, [folder for p, _, folder in jobs if p is part], experiment["measure"])
+        _gathered(part, [folder for p, _, folder in jobs if p is part])
         for part in experiment["part"]
     ]
+    if len(experiment["strategies"]) == 1:
+        parts = [_together(parts)]
+    for part in parts:
+        rows = compare([part], experiment["measure"], experiment.get("reference"))
+        part["comparison"] = {experiment["measure"]: as_records(rows)}
     _write(experiment, parts, out)
     print(out / "table.md")
     return 0
@@ -78,7 +86,7 @@ def _command(
     more: list[str],
 ) -> list[str]:  # fmt: skip
     words = [*experiment["arguments"], *part["arguments"]]
-    line = [word.replace("{data}", str(data)) for word in words]
+    line = [word.format(data=data, here=HERE) for word in words]
     program = [sys.executable, "-m", "slideloop.cli.main", "simulate"]
     return [*program, *line, "--strategy", strategy, *more, "--out", str(folder)]
 
@@ -91,7 +99,7 @@ def _play(line: list[str]) -> str:
     return f"{line[-1]} is played"
 
 
-def _gathered(part: dict[str, Any], folders: list[Path], measure: str) -> dict[str, Any]:
+def _gathered(part: dict[str, Any], folders: list[Path]) -> dict[str, Any]:
     """Return the runs of a part without what differs each time: clocks and names of studies."""
     results = [json.loads((folder / "result.json").read_bytes()) for folder in folders]
     settings = results[0]["settings"]
@@ -106,12 +114,30 @@ def _gathered(part: dict[str, Any], folders: list[Path], measure: str) -> dict[s
         for result in results
         for run in result["runs"]
     ]
-    gathered = {
+    return {
         "name": part["name"],
-        "settings": {name: settings.get(name) for name in SETTINGS},
+        "settings": {name: settings.get(name) for name in SETTINGS} | {"slides": _slides(settings)},
         "runs": runs,
     }
-    return {**gathered, "comparison": {measure: as_records(compare([gathered], measure))}}
+
+
+def _slides(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the slides as anybody has them: where they lie here says nothing."""
+    return [
+        {name: value for name, value in slide.items() if name != "path"}
+        for slide in settings["slides"]
+    ]
+
+
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return parts of one strategy as one, whose rows they are: the same seed, the same queries."""
+    strategy = parts[0]["runs"][0]["strategy"]
+    runs = [{**run, "strategy": part["name"]} for part in parts for run in part["runs"]]
+    same = {
+        name: value if all(part["settings"][name] == value for part in parts) else None
+        for name, value in parts[0]["settings"].items()
+    }
+    return {"name": strategy, "settings": same, "runs": runs}
 
 
 def _short(value: Any) -> Any:
@@ -137,18 +163,24 @@ def table(figure: dict[str, Any]) -> str:
         settings = part["settings"]
         n_seeds = len({run["seed"] for run in part["runs"]})
         lines += [
-            f"**{part['name']}**: {settings['engine']}, {settings['encoder']} with "
-            f"{settings['weights']['kind']} weights ({settings['weights']['name']}), "
-            f"{n_seeds} seeds, {settings['sessions']} sessions of {settings['rounds']} x "
-            f"{settings['k']} patches; area under the curve of {measure}.",
+            f"**{part['name']}**: {settings['engine']}, {settings['weights']['kind']} weights "
+            f"({settings['weights']['name']}), {n_seeds} seeds, {settings['sessions']} sessions"
+            f"{_rounds(settings)}; area under the curve of {measure}.",
             "",
-            "| strategy | area | beside the reference | p (Holm) | on this slide | "
+            "| | area | beside the reference | p (Holm) | on this slide | "
             f"{' | '.join(f'labels to {height:g}' for height in HEIGHTS)} | last |",
             "| --- | --- | --- | --- | --- |" + " --- |" * (len(HEIGHTS) + 1),
         ]
         lines += [_row(row, part, measure) for row in rows]
         lines.append("")
     return "\n".join(lines)
+
+
+def _rounds(settings: dict[str, Any]) -> str:
+    """Say how a session is cut, where all parts have it so."""
+    if settings["rounds"] is None or settings["k"] is None:
+        return ""
+    return f" of {settings['rounds']} x {settings['k']} patches"
 
 
 def _row(row: dict[str, Any], part: dict[str, Any], measure: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.command_line import QUICK, slideloop
 EXAMPLES = Path(__file__).parents[2] / "examples" / "paper"
 sys.path.insert(0, str(EXAMPLES))
 import play  # noqa: E402  # pyright: ignore[reportMissingImports]
+import tables  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 EXPERIMENT = """
 title = "A small one"
@@ -41,6 +43,7 @@ def test_an_experiment_that_was_interrupted_ends_with_the_same_figure(
     whole = tmp_path / "whole" / "small"
     figure = json.loads((whole / "figure.json").read_bytes())
     (part,) = figure["parts"]
+    assert str(small_slides) not in json.dumps(figure)
     assert [(run["strategy"], run["seed"]) for run in part["runs"]] == [
         *(("cnfp", 0), ("cnfp", 1)),
         *(("random", 0), ("random", 1)),
@@ -74,4 +77,13 @@ def test_every_experiment_has_options_that_simulate_knows(path: Path) -> None:
     for part in found["part"]:
         for word in (*found["arguments"], *part["arguments"]):
             assert not word.startswith("--") or f"{word} " in known
-    assert {*found} == {"title", "measure", "strategies", "arguments", "part"}
+    assert {*found} - {"reference"} == {"title", "measure", "strategies", "arguments", "part"}
+
+
+def test_the_page_of_figures_says_what_the_figures_say() -> None:
+    docs = EXAMPLES.parents[1] / "docs"
+    text = (docs / "figures.md").read_text("utf-8")
+    named = set(re.findall(r"<!-- figure: ([\w.-]+) -->", text))
+    assert named == {path.stem for path in (docs / "figures").glob("*.json")}
+    assert tables.page(text, docs / "figures") == text
+    assert tables.page(text.replace("0.9", "0.8"), docs / "figures") != text.replace("0.9", "0.8")

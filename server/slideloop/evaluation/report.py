@@ -62,7 +62,7 @@ def write_report(record: dict[str, Any], runs: Sequence[Run], subject: Subject, 
     sections = [
         _heading(record),
         _ranking(record),
-        _figure(out / "curves.png", "F1 over the number of labels; the band is the 95 % interval"),
+        _figure(out / "curves.png", "What the labels brought; the band is the 95 % interval"),
         _labels_needed(record),
         *(_strategy(run, subject, out) for run in _first_of_each(runs)),
         _settings(record),
@@ -93,7 +93,7 @@ def _heading(record: dict[str, Any]) -> str:
 def _ranking(record: dict[str, Any]) -> str:
     ((measure, rows),) = record["comparison"].items()
     against = next((row["strategy"] for row in rows if row["verdict"] == "reference"), None)
-    if against is None:
+    if against is None or len(rows) < 2:
         return ""
     where = "this slide" if len(record["settings"]["slides"]) == 1 else "these slides"
     lines = []
