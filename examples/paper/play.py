@@ -19,10 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slideloop.evaluation.comparison import as_records, compare, median_labels
+from slideloop.evaluation.comparison import (
+    as_records,
+    compare,
+    interval_text,
+    median_labels,
+    p_text,
+    verdict_text,
+)
 from slideloop.evaluation.metrics import interval
 from slideloop.evaluation.plots import learning_curves
-from slideloop.evaluation.report import HEIGHTS, interval_text
+from slideloop.evaluation.report import HEIGHTS
 
 HERE = Path(__file__).parent
 """What experiments call {here}."""
@@ -187,15 +194,10 @@ def _row(row: dict[str, Any], part: dict[str, Any], measure: str) -> str:
     runs = [run for run in part["runs"] if run["strategy"] == row["strategy"]]
     medians = [median_labels(runs, measure, height)[0] for height in HEIGHTS]
     reached = [str(median or "more") for median in medians]
-    told = {"reference": "", "not told": "chance may do that"}.get(
-        row["verdict"], str(row["verdict"])
-    )
-    difference = "reference" if row["verdict"] == "reference" else (
-        interval_text(row["difference"], signed=True)
-    )  # fmt: skip
-    p = "" if row["p"] is None else f"{max(row['p'], 0.001):.3f}"
+    difference = row["difference"] and interval_text(row["difference"], signed=True)
     last = interval_text(interval([run["curve"][-1].get(measure) for run in runs]))
-    cells = (row["strategy"], interval_text(row["area"]), difference, p, told, *reached, last)
+    told = (difference or "reference", p_text(row["p"]), verdict_text(row["verdict"]))
+    cells = (row["strategy"], interval_text(row["area"]), *told, *reached, last)
     return f"| {' | '.join(cells)} |"
 
 

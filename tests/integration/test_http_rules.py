@@ -427,12 +427,18 @@ def test_a_line_of_the_log_cannot_be_forged_by_any_message() -> None:
 # Folders that are allowed later -----------------------------------------------------------------
 
 
-def test_a_server_without_folders_of_its_own_takes_one_that_is_allowed(
-    service: Service, small_slides: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def growing(service: Service, tmp_path: Path) -> tuple[FlaskClient, Roots]:
+    """A server that was started without folders, and its roots."""
     roots = Roots([tmp_path])
     options = ServeOptions(roots=roots, allowed=AllowedFolders(roots, tmp_path))
-    client = create_app(service, options).test_client()
+    return create_app(service, options).test_client(), roots
+
+
+def test_a_server_without_folders_of_its_own_takes_one_that_is_allowed(
+    growing: tuple[FlaskClient, Roots], small_slides: Path, tmp_path: Path
+) -> None:
+    client, _ = growing
     slide = json.dumps({"path": (small_slides / "small.tif").as_uri()})
     _problem(_post(client, slide), 404, "file_not_found")
     before = _ask(client, "GET", "/folders").get_json()
@@ -449,11 +455,9 @@ def test_a_server_with_folders_takes_no_others(client: FlaskClient, tmp_path: Pa
 
 
 def test_a_web_page_of_others_allows_no_folder(
-    service: Service, small_slides: Path, tmp_path: Path
+    growing: tuple[FlaskClient, Roots], small_slides: Path, tmp_path: Path
 ) -> None:
-    roots = Roots([tmp_path])
-    options = ServeOptions(roots=roots, allowed=AllowedFolders(roots, tmp_path))
-    client = create_app(service, options).test_client()
+    client, roots = growing
     body, origin = {"folder": str(small_slides)}, {"Origin": "https://evil.example"}
     answer = _ask(client, "POST", "/folders", json=body, headers=origin)
     _problem(answer, 403, "forbidden_origin")

@@ -371,7 +371,7 @@ def _write(record: dict[str, Any], runs: list[Run], subject: Subject, out: Path)
 
 
 def _print_summary(record: dict[str, Any], out: Path) -> None:
-    from slideloop.evaluation.report import interval_text
+    from slideloop.evaluation.comparison import interval_text
 
     weights = record["settings"]["weights"]
     click.echo(f"Weights: {weights['kind']} ({weights['name']}). After the last session:")
@@ -386,10 +386,10 @@ def _print_summary(record: dict[str, Any], out: Path) -> None:
 
 def _print_ranking(record: dict[str, Any]) -> None:
     """Say which strategy is ahead, and whether that is more than chance."""
-    from slideloop.evaluation.report import interval_text
+    from slideloop.evaluation.comparison import interval_text, p_text, reference_of, verdict_text
 
     ((measure, rows),) = record["comparison"].items()
-    (against,) = [row["strategy"] for row in rows if row["verdict"] == "reference"] or [None]
+    against = reference_of(rows)
     if against is None:
         return
     what = "F1 on unreviewed patches" if measure == "f1_unreviewed" else "accuracy"
@@ -399,9 +399,9 @@ def _print_ranking(record: dict[str, Any]) -> None:
     for number, row in enumerate(rows, 1):
         line = f"  {number}. {row['strategy']} {interval_text(row['area'])}"
         if row["verdict"] != "reference":
-            told = "chance may do that" if row["verdict"] == "not told" else row["verdict"]
-            p = "" if row["p"] is None else f", p {max(row['p'], 0.001):.3f}"
-            line += f": {interval_text(row['difference'], signed=True)}{p}; {told} on {where}"
+            p = f", p {p_text(row['p'])}" if row["p"] is not None else ""
+            difference = interval_text(row["difference"], signed=True)
+            line += f": {difference}{p}; {verdict_text(row['verdict'])} on {where}"
         click.echo(line)
     if all(row["n"] < 2 for row in rows):
         click.echo("  One seed does not tell chance from difference: give more with --seeds.")

@@ -1,7 +1,8 @@
 """Which strategy is ahead, from results alone, so that chance is told from difference.
 
 Owns the statistics of a comparison: what one observation is, the pairing, the interval, the
-correction for several strategies. Knows nothing of how runs are played.
+correction for several strategies, and the words that all who show it use. Knows nothing of how
+runs are played.
 """
 
 from __future__ import annotations
@@ -153,6 +154,30 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
         highest = max(highest, min(1.0, p * (len(known) - number)))
         corrected[name] = highest
     return corrected
+
+
+def reference_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which strategy of a recorded comparison the others are set beside; None: no rows."""
+    return next((row["strategy"] for row in rows if row["verdict"] == "reference"), None)
+
+
+def interval_text(values: Sequence[float | None], *, signed: bool = False) -> str:
+    """Return a mean with its interval in words."""
+    mean, low, high = values
+    if mean is None:
+        return "not measured"
+    form = "+.3f" if signed else ".3f"
+    return f"{mean:{form}}" if low is None else f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value in words; .001 is one of that or less, and nothing none."""
+    return "" if p is None else f"{max(p, 0.001):.3f}"
+
+
+def verdict_text(verdict: str) -> str:
+    """Return a verdict in words; of the reference there is nothing to say."""
+    return {"reference": "", "not told": "chance may do that"}.get(verdict, verdict)
 
 
 Observation = tuple[str, str, int]

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slideloop.evaluation.comparison import median_labels
+from slideloop.evaluation.comparison import (
+    interval_text,
+    median_labels,
+    p_text,
+    reference_of,
+    verdict_text,
+)
 from slideloop.files import whole_file
 from slideloop.learning.database import reference
 
@@ -92,19 +98,18 @@ def _heading(record: dict[str, Any]) -> str:
 
 def _ranking(record: dict[str, Any]) -> str:
     ((measure, rows),) = record["comparison"].items()
-    against = next((row["strategy"] for row in rows if row["verdict"] == "reference"), None)
+    against = reference_of(rows)
     if against is None or len(rows) < 2:
         return ""
     where = "this slide" if len(record["settings"]["slides"]) == 1 else "these slides"
     lines = []
     for row in rows:
-        reference_ = row["verdict"] == "reference"
-        told = {"reference": "", "not told": "chance may do that"}.get(
-            row["verdict"], f"{row['verdict']} on {where}"
-        )
-        p = "" if row["p"] is None else f"{max(row['p'], 0.001):.3f}"
-        difference = "" if reference_ else interval_text(row["difference"], signed=True)
-        lines.append((row["strategy"], interval_text(row["area"]), difference, p, told))
+        told = verdict_text(row["verdict"])
+        if row["verdict"] in ("ahead", "behind"):
+            told += f" on {where}"
+        difference = row["difference"] and interval_text(row["difference"], signed=True)
+        area = interval_text(row["area"])
+        lines.append((row["strategy"], area, difference or "", p_text(row["p"]), told))
     header = ("strategy", "area", f"beside {against}, same queries", "p (Holm)", "")
     note = (
         f"Area under the curve of {measure.replace('_', ', ')}, as its mean height. In brackets "
@@ -202,15 +207,6 @@ def _settings(record: dict[str, Any]) -> str:
         if not isinstance(value, (dict, list))
     ]
     return f"<h2>Settings</h2>\n{_table(('setting', 'value'), rows)}"
-
-
-def interval_text(values: Sequence[float | None], *, signed: bool = False) -> str:
-    """Return a mean with its interval in words."""
-    mean, low, high = values
-    if mean is None:
-        return "not measured"
-    form = "+.3f" if signed else ".3f"
-    return f"{mean:{form}}" if low is None else f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _first_of_each(runs: Sequence[Run]) -> Iterable[Run]:
