@@ -386,15 +386,20 @@ def _print_summary(record: dict[str, Any], out: Path) -> None:
 
 def _print_ranking(record: dict[str, Any]) -> None:
     """Say which strategy is ahead, and whether that is more than chance."""
-    from slideloop.evaluation.comparison import interval_text, p_text, reference_of, verdict_text
+    from slideloop.evaluation.comparison import (
+        interval_text,
+        p_text,
+        place_text,
+        reference_of,
+        verdict_text,
+    )
 
     ((measure, rows),) = record["comparison"].items()
     against = reference_of(rows)
     if against is None:
         return
     what = "F1 on unreviewed patches" if measure == "f1_unreviewed" else "accuracy"
-    where = "these tiles" if measure == "accuracy" else "this slide"
-    where = where if len(record["settings"]["slides"]) == 1 else "these slides"
+    where = place_text(measure, len(record["settings"]["slides"]))
     click.echo(f"Area under the curve of {what}, by seed beside {against}:")
     for number, row in enumerate(rows, 1):
         line = f"  {number}. {row['strategy']} {interval_text(row['area'])}"

@@ -180,6 +180,13 @@ def verdict_text(verdict: str) -> str:
     return {"reference": "", "not told": "chance may do that"}.get(verdict, verdict)
 
 
+def place_text(measure: str, n_slides: int) -> str:
+    """Return what a comparison by a measure holds for, in words: accuracy is that of tiles."""
+    if measure == "accuracy":
+        return "these tiles"
+    return "this slide" if n_slides == 1 else "these slides"
+
+
 Observation = tuple[str, str, int]
 """Slides, class sought, seed."""
 

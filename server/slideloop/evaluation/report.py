@@ -18,6 +18,7 @@ from slideloop.evaluation.comparison import (
     interval_text,
     median_labels,
     p_text,
+    place_text,
     reference_of,
     verdict_text,
 )
@@ -101,7 +102,7 @@ def _ranking(record: dict[str, Any]) -> str:
     against = reference_of(rows)
     if against is None or len(rows) < 2:
         return ""
-    where = "this slide" if len(record["settings"]["slides"]) == 1 else "these slides"
+    where = place_text(measure, len(record["settings"]["slides"]))
     lines = []
     for row in rows:
         told = verdict_text(row["verdict"])

@@ -15,6 +15,7 @@ from slideloop.evaluation.comparison import (
     holm,
     labels_to_reach,
     median_labels,
+    place_text,
 )
 
 MEASURE = "f1_unreviewed"
@@ -174,6 +175,19 @@ def test_pairs_that_are_not_complete_are_left_out() -> None:
 
 def test_a_measure_that_was_not_taken_gives_no_ranking() -> None:
     assert compare([result(lambda n, s: 0.5, 2)], "accuracy") == []
+
+
+@pytest.mark.parametrize(
+    ("measure", "n_slides", "words"),
+    [
+        (MEASURE, 1, "this slide"),
+        (MEASURE, 2, "these slides"),
+        # The search database and the held-out tiles.
+        ("accuracy", 2, "these tiles"),
+    ],
+)
+def test_a_comparison_says_what_it_holds_for(measure: str, n_slides: int, words: str) -> None:
+    assert place_text(measure, n_slides) == words
 
 
 def test_the_reference_can_be_chosen() -> None:
