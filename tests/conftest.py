@@ -14,7 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slideloop.evaluation.simulate import Subject
+    from slideloop.evaluation.subjects import Subject
     from slideloop.features.encoders import Encoder
     from slideloop.features.workspace import IndexedSlide
 

@@ -203,6 +203,72 @@ def test_a_search_slide_limits_what_is_shown_but_not_what_is_measured(
     assert point["by_slide"][0]["f1"] == by_slide[0], "no patch of that slide was reviewed"
 
 
+def test_slides_that_are_not_searched_are_ranked_apart_and_beside_full_supervision(
+    small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    small, other = small_slides / "small.tif", small_slides / "other.tif"
+    line = (
+        "simulate", small, other, "--truth", small_slides / "small.geojson",
+        "--truth", small_slides / "other.geojson", "--positive", "Tumor", "--queries", 3,
+        "--rounds", 1, "--k", 4, "--seeds", 2, "--strategy", "cnfp", "--strategy", "random",
+        "--workspace", small_workspace, *QUICK,
+    )  # fmt: skip
+    more = ("--search-slide", small, "--full-supervision", "--mask-after", 2)
+    outcome = slideloop(*line, *more, "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    result = _result(tmp_path)
+    assert "by seed beside cnfp, the slide searched:" in outcome.out
+    assert "by seed beside cnfp, the slide not searched:" in outcome.out
+    assert {row["n"] for row in result["comparison_not_searched"]["f1_unreviewed"]} == {2}
+    report = (tmp_path / "report.html").read_text("utf-8")
+    assert "Which strategy, on the slide searched" in report
+    assert "Which strategy, on the slide not searched" in report
+    # What there is to find, and what labelling all of the first slide brings on the second.
+    first, second = result["data"]
+    assert first["slide"] == "small.tif"
+    for row in (first, second):
+        assert sum(row["patches"].values()) == row["n_patches"] <= row["n_cells"]
+        assert 0 < row["n_boundary"] < row["n_patches"]
+    full = result["full_supervision"]
+    assert full["n_labels"] == first["n_patches"]
+    assert full["n_scored"] == second["n_patches"]
+    assert 0 < full["f1"] <= 1
+    assert f"all {full['n_labels']:,} patches labelled: f1 {full['f1']:.3f}" in outcome.out
+    # The mask after the second of three sessions makes a further panel.
+    assert result["settings"]["masks_after"] == [2]
+    heights = {}
+    for path in sorted(tmp_path.glob("overlay-cnfp-0-*.png")):
+        with Image.open(path) as picture:
+            heights[path.name] = picture.height
+    again = tmp_path / "again"
+    outcome = slideloop(*line, "--out", again)
+    assert outcome.code == 0, outcome.err
+    assert "by slide beside cnfp, these slides:" in outcome.out
+    assert {row["n"] for row in _result(again)["comparison"]["f1_unreviewed"]} == {2}
+    assert not {"full_supervision", "comparison_not_searched"} & {*_result(again)}
+    for path in sorted(again.glob("overlay-cnfp-0-*.png")):
+        with Image.open(path) as picture:
+            assert picture.height > heights.pop(path.name)
+    assert not heights
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--full-supervision",), "nothing is left to measure full supervision on"),
+        (("--mask-after", 3), "no session 3 after which"),
+        (("--mask-after", 0), "no session 0 after which"),
+    ],
+)
+def test_what_an_experiment_has_nothing_for_is_refused(
+    options: tuple[Any, ...], words: str, small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    outcome = _simulate(small_slides, small_workspace, tmp_path, "--queries", 2, *options)
+    assert outcome.code == 2
+    (sentence,) = outcome.complaints()
+    assert words in sentence
+
+
 def test_a_faithful_session_gives_a_mask_and_replays_exactly(
     small_slides: Path, small_workspace: Path, tmp_path: Path
 ):

@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from slideloop.evaluation.simulate import Protocol, Run, Subject, play
+from slideloop.evaluation.simulate import Protocol, Run, play
+from slideloop.evaluation.subjects import Subject
 from slideloop.learning.linear import LinearEngine
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,12 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from tests.command_line import left_in, slideloop
 
+from slideloop.evaluation.subjects import tile_sources
+from slideloop.features.store import open_store
 from slideloop.slides.reader import open_slide
 from slideloop.studies.journal import Journal, read_journal
 
@@ -163,7 +167,7 @@ def export(shared_data: Path, folder: Path) -> None:
 def real(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     folder = tmp_path_factory.mktemp("colon-tiles")
     export(shared_data, folder)
-    simulate(folder, "--positive", "Tumor", "--queries", 3, "--seeds", 1,
+    simulate(folder, "--positive", "Tumor", "--queries", 3, "--seeds", 1, "--full-supervision",
              "--weights", shared_data / "weights" / "resnet18_standin.pth")  # fmt: skip
     return folder
 
@@ -185,6 +189,24 @@ def test_held_out_regions_are_told_apart(real: Path):
     assert last["accuracy"] >= 0.93
     assert last["p10"] >= 0.95
     assert last["perfect_p10"] >= 0.95
+
+
+def test_full_supervision_is_a_regression_on_every_searched_tile(real: Path):
+    stores = [open_store(path) for path in (real / "workspace" / "features").glob("*/")]
+    stores.sort(key=len, reverse=True)
+    features, labels = [], []
+    for store, source in zip(stores, tile_sources(real / "search", real / "held-out"), strict=True):
+        features.append(np.asarray(store.pooled[: len(store)], np.float32).astype(np.float64))
+        labels.append(np.array([source.tiles[i].class_name for i in store.cells[:, 0]]))
+    scaler = StandardScaler().fit(features[0])
+    model = LogisticRegression(C=1 / len(labels[0]), max_iter=1000)
+    model.fit(scaler.transform(features[0]), labels[0])
+    accuracy = (model.predict(scaler.transform(features[1])) == labels[1]).mean()
+    full = json.loads((real / "out" / "result.json").read_text())["full_supervision"]
+    assert full["n_labels"] == len(labels[0])
+    assert full["accuracy"] == pytest.approx(accuracy, abs=0.5 / len(labels[1]))
+    assert full["accuracy"] > 0.95
+    assert full["perfect_p10"] is not None
 
 
 def test_most_is_learnt_after_one_session_of_each_class(real: Path):

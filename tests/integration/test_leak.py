@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slideloop.evaluation.simulate import PatchTruth, Protocol, Run, Subject, play
+from slideloop.evaluation.simulate import Protocol, Run, play
+from slideloop.evaluation.subjects import PatchTruth, Subject
 from slideloop.learning.linear import LinearEngine
 
 pytestmark = pytest.mark.slow

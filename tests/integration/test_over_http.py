@@ -26,8 +26,8 @@ from slideloop.errors import NotTrainedError, StoreMismatchError
 from slideloop.evaluation.client import Client, ServerProblemError
 from slideloop.evaluation.generated import TUMOUR, Scene
 from slideloop.evaluation.over_http import RemoteStudy, play_over_http, true_class
-from slideloop.evaluation.simulate import Protocol, Run, Subject, cell_mask, play
-from slideloop.evaluation.subjects import read_truths, slide_subject
+from slideloop.evaluation.simulate import Protocol, Run, cell_mask, play
+from slideloop.evaluation.subjects import Subject, read_truths, slide_subject
 from slideloop.features.encoders import Encoder
 from slideloop.features.workspace import IndexedSlide, PatchOptions, Workspace
 from slideloop.learning.engines import create_engine

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from slideloop.cli.served import ServerProcess
     from slideloop.evaluation.client import Client
-    from slideloop.evaluation.simulate import Run, Subject
+    from slideloop.evaluation.simulate import Run
+    from slideloop.evaluation.subjects import Subject
     from slideloop.features.encoders import Encoder
     from slideloop.features.sources import SlidePatches
     from slideloop.features.workspace import IndexedSlide, Workspace
@@ -250,7 +251,7 @@ def _draw(run: Run, subject: Subject, files: dict[str, Path]) -> None:
     is_positive[row, column] = truth.grid_label[row, column] == 0
     mask_picture(
         access.source.reader.thumbnail(THUMBNAIL_PX),
-        np.asarray(Image.open(files["mask"]).convert("RGB")),
+        [("Mask", np.asarray(Image.open(files["mask"]).convert("RGB")))],
         files["mask over the slide"],
         truth_rgb=is_positive[..., None] * np.array(POSITIVE_RGB, np.uint8),
         covered=(

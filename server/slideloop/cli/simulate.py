@@ -20,15 +20,18 @@ from slideloop.cli.common import (
     say,
 )
 from slideloop.cli.main import IN_PART
+from slideloop.cli.simulate_view import print_summary
 from slideloop.errors import InvalidInputError
 from slideloop.learning.sampling import DEFAULT_STRATEGY, STRATEGIES, find_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slideloop.evaluation.simulate import Protocol, Run, Subject
+    from slideloop.evaluation.simulate import Protocol, Run
+    from slideloop.evaluation.subjects import Subject
     from slideloop.features.encoders import Encoder
     from slideloop.features.workspace import Workspace
+    from slideloop.learning.engine import Engine
     from slideloop.settings import Settings
 
 _PATH = click.Path(path_type=Path)
@@ -111,6 +114,19 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--mining", type=click.Choice(["batch_hard", "hard"]), default="batch_hard", show_default=True
 )
+@click.option(
+    "--mask-after",
+    "masks_after",
+    multiple=True,
+    type=int,
+    metavar="SESSION",
+    help="Draw the masks after this session too; repeatable.",
+)
+@click.option(
+    "--full-supervision",
+    is_flag=True,
+    help="Also train on every searched patch; measured on held-out tiles or slides not searched.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=50, show_default=True)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR"
@@ -180,19 +196,30 @@ def play_and_write(
     click.exceptions.Exit
         With 3, if it was interrupted; what was finished is written.
     """
+    from slideloop.evaluation.measuring import full_supervision
     from slideloop.evaluation.simulate import check_size, draw_queries, result
+    from slideloop.learning.engines import create_engine
+    from slideloop.learning.heads import TrainingSettings
 
     check_size(subject, protocol)
     for seed in seeds:
         draw_queries(subject, protocol, seed)
     jobs = [(strategy, seed) for strategy in strategies for seed in seeds]
-    runs, is_complete = _play(subject, protocol, encoder, jobs)
-    record = result(runs, subject, _record(subject, protocol, settings, truths))
+    engine = create_engine(protocol.engine, encoder, TrainingSettings(**protocol.training))
+    full = {}
+    if protocol.full_supervision:
+        with progress("Full supervision", "%") as update:
+            found = full_supervision(
+                subject, engine, seeds[0], lambda done: update(round(100 * done), 100)
+            )
+        full = {"full_supervision": found}
+    runs, is_complete = _play(subject, protocol, engine, jobs)
+    record = result(runs, subject, _record(subject, protocol, settings, truths)) | full
     _write(record, runs, subject, out)
     if as_json:
         print_json(record)
     else:
-        _print_summary(record, out)
+        print_summary(record, out)
     if not is_complete:
         say(f"Interrupted: {len(runs)} of {len(jobs)} runs were finished and are written.")
         raise click.exceptions.Exit(IN_PART)
@@ -221,6 +248,8 @@ def _protocol(given: dict[str, Any]) -> Protocol:
         refine_query=given["refine"],
         refine_over=given["refine_over"],
         training=training.as_dict(),
+        masks_after=given["masks_after"],
+        full_supervision=given["full_supervision"],
     )
 
 
@@ -240,6 +269,8 @@ def _check_sources(given: dict[str, Any]) -> None:
             raise click.UsageError("--tiles DIR goes with --held-out DIR, and without slides.")
         if given["mode"] != "classes":
             raise click.UsageError("The tile experiment has one mode, classes.")
+        if given["masks_after"]:
+            raise click.UsageError("--mask-after is for slides: tiles have no mask.")
         return
     if not given["slides"] or not given["truth"]:
         raise click.UsageError("Give slides with --truth FILE, or --tiles and --held-out.")
@@ -312,14 +343,11 @@ def _tiles(
 
 
 def _play(
-    subject: Subject, protocol: Protocol, encoder: Encoder, jobs: list[tuple[str, int]]
+    subject: Subject, protocol: Protocol, engine: Engine, jobs: list[tuple[str, int]]
 ) -> tuple[list[Run], bool]:
     """Play all runs; after Ctrl-C, those that were finished count."""
     from slideloop.evaluation.simulate import play
-    from slideloop.learning.engines import create_engine
-    from slideloop.learning.heads import TrainingSettings
 
-    engine = create_engine(protocol.engine, encoder, TrainingSettings(**protocol.training))
     n_rounds = protocol.sessions * protocol.rounds
     runs: list[Run] = []
     try:
@@ -368,45 +396,3 @@ def _write(record: dict[str, Any], runs: list[Run], subject: Subject, out: Path)
     learning_curves(record, out / "curves.png")
     write_report(record, runs, subject, out)
     outputs.write_json(out / "result.json", record)
-
-
-def _print_summary(record: dict[str, Any], out: Path) -> None:
-    from slideloop.evaluation.comparison import interval_text
-
-    weights = record["settings"]["weights"]
-    click.echo(f"Weights: {weights['kind']} ({weights['name']}). After the last session:")
-    for strategy, measures in record["summary"].items():
-        shown = ("f1", "f1_unreviewed", "jaccard", "accuracy", "perfect_p10", "p10")
-        parts = [f"{name} {interval_text(measures[name])}" for name in shown if name in measures]
-        click.echo(f"  {strategy}: {', '.join(parts)}")
-    if len(record["summary"]) > 1:
-        _print_ranking(record)
-    click.echo(f"Results: {out}")
-
-
-def _print_ranking(record: dict[str, Any]) -> None:
-    """Say which strategy is ahead, and whether that is more than chance."""
-    from slideloop.evaluation.comparison import (
-        interval_text,
-        p_text,
-        place_text,
-        reference_of,
-        verdict_text,
-    )
-
-    ((measure, rows),) = record["comparison"].items()
-    against = reference_of(rows)
-    if against is None:
-        return
-    what = "F1 on unreviewed patches" if measure == "f1_unreviewed" else "accuracy"
-    where = place_text(measure, len(record["settings"]["slides"]))
-    click.echo(f"Area under the curve of {what}, by seed beside {against}:")
-    for number, row in enumerate(rows, 1):
-        line = f"  {number}. {row['strategy']} {interval_text(row['area'])}"
-        if row["verdict"] != "reference":
-            p = f", p {p_text(row['p'])}" if row["p"] is not None else ""
-            difference = interval_text(row["difference"], signed=True)
-            line += f": {difference}{p}; {verdict_text(row['verdict'])} on {where}"
-        click.echo(line)
-    if all(row["n"] < 2 for row in rows):
-        click.echo("  One seed does not tell chance from difference: give more with --seeds.")

@@ -7,7 +7,7 @@ runs are played.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,28 +49,34 @@ class Difference:
 
 
 def compare(
-    results: Sequence[Mapping[str, Any]], measure: str, reference: str | None = None
+    results: Sequence[Mapping[str, Any]],
+    measure: str,
+    reference: str | None = None,
+    *,
+    slides: Collection[int] | None = None,
 ) -> list[Difference]:
     """Rank the strategies of one or more experiments by the area under their curves.
 
     Parameters
     ----------
     results : sequence of mapping
-        Contents of `result.json`. The observation is (slides, class sought, seed); strategies are
-        compared within it, since they saw the same queries. Where the results are of several
-        slides, each slide's mean over its seeds and classes counts once: seeds of one slide say
-        nothing of another.
+        Contents of `result.json`. The observation is (slide, class sought, seed); strategies are
+        compared within it, since they saw the same queries. A run over several slides has a curve
+        for each. Where there are several slides, each slide's mean over its seeds and classes
+        counts once: seeds of one slide say nothing of another.
     measure : str
         Such as "f1_unreviewed".
     reference : str, optional
         Which strategy the others are set beside. Default: cnfp where it was played, else the first.
+    slides : collection of int, optional
+        Which slides of each result count, by their place in it. Default: all.
 
     Returns
     -------
     list of Difference
         The largest mean area first; empty where no strategy has a curve of that measure.
     """
-    areas = _areas(results, measure)
+    areas = _areas(results, measure, slides)
     if not areas:
         return []
     against = reference or ("cnfp" if "cnfp" in areas else next(iter(areas)))
@@ -180,29 +186,77 @@ def verdict_text(verdict: str) -> str:
     return {"reference": "", "not told": "chance may do that"}.get(verdict, verdict)
 
 
-def place_text(measure: str, n_slides: int) -> str:
-    """Return what a comparison by a measure holds for, in words: accuracy is that of tiles."""
-    if measure == "accuracy":
-        return "these tiles"
-    return "this slide" if n_slides == 1 else "these slides"
+@dataclass(frozen=True)
+class Ranking:
+    """A comparison that was recorded, and what it holds for.
+
+    Attributes
+    ----------
+    measure : str
+    rows : sequence of mapping
+        As `as_records`.
+    where : str
+        In words, such as "this slide".
+    unit : {"seed", "slide"}
+        What is paired and counted.
+    """
+
+    measure: str
+    rows: Sequence[Mapping[str, Any]]
+    where: str
+    unit: str
+
+
+def rankings(record: Mapping[str, Any]) -> list[Ranking]:
+    """Return the comparisons of a `result.json`: of what was searched, and of further slides."""
+    n_slides, n_searched = (len(record["settings"][name]) for name in ("slides", "search_slides"))
+    found: list[Ranking] = []
+    for name, n, relation in (
+        ("comparison", n_searched, "searched"),
+        ("comparison_not_searched", n_slides - n_searched, "not searched"),
+    ):
+        if name in record:
+            ((measure, rows),) = record[name].items()
+            where = "this slide" if n == 1 else "these slides"
+            if n_searched < n_slides:
+                where = f"the {'slide' if n == 1 else 'slides'} {relation}"
+            # Tiles are of a search database and a held-out folder, which are no slides.
+            of_tiles = measure == "accuracy"
+            unit = "seed" if of_tiles or n == 1 else "slide"
+            found.append(Ranking(measure, rows, "these tiles" if of_tiles else where, unit))
+    return found
 
 
 Observation = tuple[str, str, int]
-"""Slides, class sought, seed."""
+"""Slide (or tile folders), class sought, seed."""
 
 
 def _areas(
-    results: Sequence[Mapping[str, Any]], measure: str
+    results: Sequence[Mapping[str, Any]], measure: str, slides: Collection[int] | None
 ) -> dict[str, dict[Observation, float]]:
     areas: dict[str, dict[Observation, float]] = {}
     for result in results:
         positive = str(result["settings"].get("positive"))
         for run in result["runs"]:
-            area = area_under(run["curve"], measure)
-            if area is not None:
-                slides = ", ".join(run["slides"])
-                areas.setdefault(run["strategy"], {})[slides, positive, run["seed"]] = area
+            for slide, curve in _curves(run, slides):
+                area = area_under(curve, measure)
+                if area is not None:
+                    areas.setdefault(run["strategy"], {})[slide, positive, run["seed"]] = area
     return areas
+
+
+def _curves(
+    run: Mapping[str, Any], slides: Collection[int] | None
+) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """Yield the curve of each slide of a run under a name that no other of its slides has."""
+    names = run["slides"]
+    if not all("by_slide" in point for point in run["curve"]):
+        yield ", ".join(names), run["curve"]
+        return
+    for i, name in enumerate(names):
+        if slides is None or i in slides:
+            curve = [{**point, **point["by_slide"][i]} for point in run["curve"]]
+            yield name if names.count(name) == 1 else f"{name} ({i + 1})", curve
 
 
 def _differences(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slideloop.evaluation.simulate import Run, Subject
+    from slideloop.evaluation.simulate import Run
+    from slideloop.evaluation.subjects import Subject
     from slideloop.masks.cells import CellMask
 
 THUMBNAIL_PX = 1600
@@ -112,19 +113,28 @@ def write_mask(
 
 
 def _write_overlay(run: Run, subject: Subject, slide: int, mask: CellMask, path: Path) -> None:
-    """Draw slide, mask and truth side by side."""
+    """Draw slide, masks in the order of their sessions, and truth side by side."""
     from slideloop.evaluation.plots import mask_picture
 
-    access, truth = subject.slides[slide], subject.truths[slide]
+    access, truth, last = subject.slides[slide], subject.truths[slide], run.curve[-1]
     assert access is not None and truth.grid_label is not None
     positive = subject.classes[0]
     is_kept = np.zeros(mask.label.shape, bool)
     is_kept[access.store.cells[:, 1], access.store.cells[:, 0]] = True
-    last = run.curve[-1]
-    f1 = "not measured" if last["f1"] is None else f"{last['f1']:.3f}"
+    # The last session's is drawn in any case.
+    points = {point["session"]: point for point in run.curve[:-1]}
+    masks = [
+        (
+            f"{points[session]['n_labels']} labels: F1 {_f1(points[session], slide)}",
+            of_slides[slide],
+        )
+        for session, of_slides in sorted(run.masks.items())
+        if session in points
+    ]
+    masks.append((f"{last['n_labels']} labels: F1 {_f1(last, slide)}" if masks else "Mask", mask))
     mask_picture(
         access.source.reader.thumbnail(THUMBNAIL_PX),
-        _green(mask.label == 0),
+        [(name, _green(each.label == 0)) for name, each in masks],
         path,
         truth_rgb=_green((truth.grid_label == 0) & is_kept),
         covered=(
@@ -132,9 +142,15 @@ def _write_overlay(run: Run, subject: Subject, slide: int, mask: CellMask, path:
             access.grid.n_rows * access.grid.stride_px0 / access.height,
         ),
         title=f"{subject.records[slide]['name']}: {positive} by {run.strategy}, {run.engine}, "
-        f"{last['n_labels']} labels, F1 {f1}; "
+        f"{last['n_labels']} labels, F1 {_f1(last, slide)}; "
         f"{subject.environment['weights']['kind']} weights",
     )
+
+
+def _f1(point: dict[str, Any], slide: int) -> str:
+    """Say the F1 of one slide at a point of the curve."""
+    f1 = (point["by_slide"][slide] if "by_slide" in point else point)["f1"]
+    return "not measured" if f1 is None else f"{f1:.3f}"
 
 
 def _green(cells: NDArray[np.bool_]) -> NDArray[np.uint8]:

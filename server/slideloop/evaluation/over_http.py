@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.evaluation.client import Client
-    from slideloop.evaluation.simulate import Protocol, Subject
+    from slideloop.evaluation.simulate import Protocol
+    from slideloop.evaluation.subjects import Subject
     from slideloop.features.workspace import IndexedSlide
     from slideloop.studies.loop import Loop
 

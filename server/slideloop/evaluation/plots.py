@@ -35,16 +35,20 @@ _STYLES = {
     "random": ("#000000", ":", "x"),
 }
 _OTHER_STYLES = (("#56B4E9", "-", "P"), ("#7F7F7F", "--", "*"), ("#8C564B", "-.", "h"))
+_UNREVIEWED = "_unreviewed"
 _DPI = 150
 _WIDTH_IN = 12.0  # 1,800 px, so that half the size is still readable
 
 
-def learning_curves(result: Mapping[str, Any], path: str | Path) -> None:
+def learning_curves(
+    result: Mapping[str, Any], path: str | Path, measures: Sequence[str] | None = None
+) -> None:
     """Draw what the labels brought, one line per strategy and engine.
 
     On slides: F1 of the positive class on unreviewed patches with the 95 % t interval over seeds,
     and thinner the F1 with reviewed patches at their given label. In the tile experiment:
-    accuracy and perfect P@10 on the held-out tiles.
+    accuracy and perfect P@10 on the held-out tiles. Full supervision, where it was measured, is a
+    level line.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def learning_curves(result: Mapping[str, Any], path: str | Path) -> None:
         The content of a `result.json`: "settings" and "runs".
     path : str or Path
         File to write (.png, .svg or .pdf); it appears only when complete.
+    measures : sequence of str, optional
+        A panel each, of those above and jaccard_unreviewed. Default: those above.
 
     Raises
     ------
@@ -66,8 +72,10 @@ def learning_curves(result: Mapping[str, Any], path: str | Path) -> None:
             "The result has no curve to draw.", hint="Run at least one session of an experiment."
         )
     on_tiles = "perfect_p10" in runs[0]["curve"][0]
-    measures = ("accuracy", "perfect_p10") if on_tiles else ("f1_unreviewed",)
-    figure = _new_figure(5.6 if on_tiles else 6.4)
+    if measures is None:
+        measures = ("accuracy", "perfect_p10") if on_tiles else ("f1_unreviewed",)
+    figure = _new_figure(5.6 if len(measures) > 1 else 6.4)
+    full = result.get("full_supervision", {})
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     curves = _grouped(runs)
     engines = {engine for _, engine in curves}
@@ -76,6 +84,9 @@ def learning_curves(result: Mapping[str, Any], path: str | Path) -> None:
             label = strategy if len(engines) == 1 else f"{strategy}, {engine}"
             style = _style(strategy, number, faded=len(engines) > 1 and engine == "faithful")
             _draw_curve(panel, curves[strategy, engine], measure, style, label)
+        if full.get(measure) is not None:
+            label = f"all {full['n_labels']:,} labelled"
+            panel.axhline(full[measure], color="0.45", linestyle=(0, (1, 2)), label=label)
         _finish(panel, measure, result)
     title = figure.suptitle(_title(result, runs), fontsize=12)
     title.set_parse_math(False)
@@ -84,24 +95,26 @@ def learning_curves(result: Mapping[str, Any], path: str | Path) -> None:
 
 def mask_picture(
     thumbnail: NDArray[np.uint8],
-    mask_rgb: NDArray[np.uint8],
+    masks: Sequence[tuple[str, NDArray[np.uint8]]],
     path: str | Path,
     *,
     truth_rgb: NDArray[np.uint8] | None = None,
     covered: tuple[float, float] = (1.0, 1.0),
     title: str = "",
 ) -> None:
-    """Draw a slide, its mask over it, and its truth over it, side by side.
+    """Draw a slide, its masks over it, and its truth over it, side by side.
 
     Parameters
     ----------
     thumbnail : ndarray of uint8, shape (height, width, 3)
         The slide, RGB.
-    mask_rgb, truth_rgb : ndarray of uint8, shape (any, any, 3)
-        Colours at any resolution (one pixel per cell, for instance); black is nothing.
-        `truth_rgb` None leaves its picture out.
+    masks : sequence of (str, ndarray of uint8, shape (any, any, 3))
+        Title and colours of each mask.
     path : str or Path
         File to write; it appears only when complete.
+    truth_rgb : ndarray of uint8, shape (any, any, 3), or None
+        None leaves its picture out. Colours, here as above, are at any resolution (one pixel per
+        cell, for instance); black is nothing.
     covered : tuple of float
         Share of the slide's width and height that the colours reach over, from the upper left
         corner: below 1 where a grid leaves out incomplete patches.
@@ -113,7 +126,8 @@ def mask_picture(
     OutputError
         If the file cannot be written.
     """
-    pictures = [("Slide", thumbnail), ("Mask", overlaid(thumbnail, mask_rgb, covered))]
+    pictures = [("Slide", thumbnail)]
+    pictures += [(name, overlaid(thumbnail, colours, covered)) for name, colours in masks]
     if truth_rgb is not None:
         pictures.append(("Truth", overlaid(thumbnail, truth_rgb, covered)))
     height, width = thumbnail.shape[:2]
@@ -208,8 +222,8 @@ def _draw_curve(
     n_labels, mean, low, high = _over_seeds(seeds, measure)
     panel.plot(n_labels, mean, linewidth=2.2, label=label, **style)
     panel.fill_between(n_labels, low, high, color=style["color"], alpha=0.13, linewidth=0)
-    if measure == "f1_unreviewed":
-        n_labels, mean, _, _ = _over_seeds(seeds, "f1")
+    if measure.endswith(_UNREVIEWED):
+        n_labels, mean, _, _ = _over_seeds(seeds, measure.removesuffix(_UNREVIEWED))
         panel.plot(n_labels, mean, linewidth=0.9, color=style["color"], alpha=0.75)
 
 
@@ -232,13 +246,15 @@ def _over_seeds(
 
 
 def _finish(panel: Axes, measure: str, result: Mapping[str, Any]) -> None:
+    positive = result.get("settings", {}).get("positive", "the positive class")
     names = {
         "accuracy": "Accuracy on held-out tiles",
         "perfect_p10": "Perfect P@10 on held-out tiles",
-        "f1_unreviewed": f"F1 of {result.get('settings', {}).get('positive', 'the positive class')}"
-        ", unreviewed patches",
+        "f1_unreviewed": f"F1 of {positive}, unreviewed patches",
+        "jaccard_unreviewed": f"Jaccard of {positive}, unreviewed patches",
     }
-    panel.set_xlabel("Patches labelled" if measure == "f1_unreviewed" else "Tiles labelled")
+    on_slides = measure.endswith(_UNREVIEWED)
+    panel.set_xlabel("Patches labelled" if on_slides else "Tiles labelled")
     panel.set_ylabel(names[measure]).set_parse_math(False)
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.lines])
     low = np.min(drawn[np.isfinite(drawn)], initial=1.0)
@@ -248,7 +264,7 @@ def _finish(panel: Axes, measure: str, result: Mapping[str, Any]) -> None:
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     handles, labels = panel.get_legend_handles_labels()
-    if measure == "f1_unreviewed":
+    if on_slides:
         handles += panel.plot([], [], linewidth=0.9, color="0.3")
         labels.append("with reviewed patches")
     panel.legend(handles, labels, loc="lower right", frameon=False, handlelength=3.6)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slideloop.evaluation.comparison import (
+    Ranking,
     interval_text,
     median_labels,
     p_text,
-    place_text,
+    rankings,
     reference_of,
     verdict_text,
 )
@@ -28,7 +29,8 @@ from slideloop.learning.database import reference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slideloop.evaluation.simulate import Run, Subject
+    from slideloop.evaluation.simulate import Run
+    from slideloop.evaluation.subjects import Subject
 
 HEIGHTS = (0.8, 0.9, 0.95)
 """For which the labels are counted that it took to reach them."""
@@ -68,7 +70,7 @@ def write_report(record: dict[str, Any], runs: Sequence[Run], subject: Subject, 
     """
     sections = [
         _heading(record),
-        _ranking(record),
+        *(_ranking(ranking) for ranking in rankings(record)),
         _figure(out / "curves.png", "What the labels brought; the band is the 95 % interval"),
         _labels_needed(record),
         *(_strategy(run, subject, out) for run in _first_of_each(runs)),
@@ -97,12 +99,11 @@ def _heading(record: dict[str, Any]) -> str:
     )
 
 
-def _ranking(record: dict[str, Any]) -> str:
-    ((measure, rows),) = record["comparison"].items()
+def _ranking(ranking: Ranking) -> str:
+    measure, rows, where = ranking.measure, ranking.rows, ranking.where
     against = reference_of(rows)
     if against is None or len(rows) < 2:
         return ""
-    where = place_text(measure, len(record["settings"]["slides"]))
     lines = []
     for row in rows:
         told = verdict_text(row["verdict"])
@@ -114,10 +115,11 @@ def _ranking(record: dict[str, Any]) -> str:
     header = ("strategy", "area", f"beside {against}, same queries", "p (Holm)", "")
     note = (
         f"Area under the curve of {measure.replace('_', ', ')}, as its mean height. In brackets "
-        f"the 95 % t-interval; observations: {rows[0]['n']}. A strategy is called ahead or "
+        f"the 95 % t-interval; {ranking.unit}s: {rows[0]['n']}. A strategy is called ahead or "
         f"behind only where the p corrected for all of them is below .05. It holds for {where}."
     )
-    return f"<h2>Which strategy</h2>\n{_table(header, lines)}<p class='small'>{_text(note)}</p>\n"
+    heading = f"<h2>Which strategy, on {_text(where)}</h2>\n"
+    return f"{heading}{_table(header, lines)}<p class='small'>{_text(note)}</p>\n"
 
 
 def _labels_needed(record: dict[str, Any]) -> str:

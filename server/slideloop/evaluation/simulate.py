@@ -7,6 +7,7 @@ written elsewhere.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,8 @@ import numpy as np
 
 from slideloop.errors import InvalidInputError, NotTrainedError, TruthError
 from slideloop.evaluation.comparison import as_records, compare
-from slideloop.evaluation.metrics import (
-    interval,
-    macro_over_slides,
-    precision_at_10,
-    slide_measures,
-)
+from slideloop.evaluation.measuring import MEASURES, TILE_MEASURES, measure
+from slideloop.evaluation.metrics import interval
 from slideloop.features.environment import machine_of
 from slideloop.learning.database import Database, place_of, references, slide_of
 from slideloop.learning.engines import SESSION_START
@@ -27,20 +24,15 @@ from slideloop.studies.ground import Ground
 from slideloop.studies.journal import Journal, new_id
 from slideloop.studies.loop import Loop, create_study
 from slideloop.studies.prediction import cell_mask as lay_on_grid
-from slideloop.studies.settings import EXCLUDE, Settings
+from slideloop.studies.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from slideloop.features.store import FeatureStore
+    from slideloop.evaluation.subjects import Subject
     from slideloop.features.workspace import IndexedSlide
     from slideloop.learning.engine import Engine
     from slideloop.masks.cells import CellMask
-
-MEASURES = ("f1", "f1_macro", "jaccard", "iou_mask", "accuracy")
-TILE_MEASURES = ("accuracy", "perfect_p10", "p10")
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,10 @@ class Protocol:
     refine_over : {"study", "round"}
     training : dict
         Settings of the heads' training, recorded with each study.
+    masks_after : tuple of int
+        After which sessions the masks are kept, besides the last one's.
+    full_supervision : bool
+        Whether what all labels would come to is measured as well.
     """
 
     sessions: int = 10
@@ -70,6 +66,8 @@ class Protocol:
     refine_query: bool = True
     refine_over: str = "study"
     training: dict[str, Any] = field(default_factory=dict[str, Any])
+    masks_after: tuple[int, ...] = ()
+    full_supervision: bool = False
 
     def settings(self, classes: Sequence[str], strategy: str, seed: int) -> Settings:
         """Return the settings of one run's study, checked."""
@@ -88,67 +86,6 @@ class Protocol:
         )
 
 
-@dataclass(frozen=True)
-class PatchTruth:
-    """The truth of one slide's or tile folder's indexed patches.
-
-    Attributes
-    ----------
-    label : ndarray of int16, shape (n,)
-        Class of each patch, in index order.
-    grid_label : ndarray of int16, shape (n_rows, n_columns), or None
-        Class of every cell; None for tiles, as the three below.
-    boundary : ndarray of bool, shape (n_rows, n_columns), or None
-    cell_share : ndarray of float64, shape (n_rows, n_columns), or None
-        Positive share of the square that the mask draws for each cell.
-    cell_area : ndarray of float64, shape (n_rows, n_columns), or None
-        Area of that square in level-0 pixels squared.
-    annotated_area : float
-        Positive area of the slide in level-0 pixels squared.
-    """
-
-    label: NDArray[np.int16]
-    grid_label: NDArray[np.int16] | None = None
-    boundary: NDArray[np.bool_] | None = None
-    cell_share: NDArray[np.float64] | None = None
-    cell_area: NDArray[np.float64] | None = None
-    annotated_area: float = 0.0
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is experimented on.
-
-    Attributes
-    ----------
-    stores : list of FeatureStore
-    slides : list of IndexedSlide or None
-        None for a tile folder.
-    records : list of dict
-        What studies record of each.
-    truths : list of PatchTruth
-    classes : tuple of str
-        The positive class first.
-    search_slides, query_slides : list of int
-        Which slides patches are shown from, and queries are drawn from.
-    environment : dict
-        What replay compares.
-    """
-
-    stores: list[FeatureStore]
-    slides: list[IndexedSlide | None]
-    records: list[dict[str, Any]]
-    truths: list[PatchTruth]
-    classes: tuple[str, ...]
-    search_slides: list[int]
-    query_slides: list[int]
-    environment: dict[str, Any]
-
-    def label(self, ref: int) -> str:
-        """Return the true class of a patch."""
-        return self.classes[self.truths[slide_of(ref)].label[place_of(ref)]]
-
-
 @dataclass
 class Run:
     """One strategy and seed, played to its end.
@@ -162,6 +99,8 @@ class Run:
     loop : Loop
         The study as it ended.
     n_boundary : int
+    masks : dict of int to list of CellMask
+        By session, of each slide: those that the protocol asks for and that a classifier gave.
     """
 
     strategy: str
@@ -170,6 +109,7 @@ class Run:
     curve: list[dict[str, Any]]
     loop: Loop
     n_boundary: int
+    masks: dict[int, list[CellMask]] = field(default_factory=dict[int, "list[CellMask]"])
 
 
 def draw_queries(subject: Subject, protocol: Protocol, seed: int) -> list[int]:
@@ -212,7 +152,7 @@ def draw_queries(subject: Subject, protocol: Protocol, seed: int) -> list[int]:
 
 
 def check_size(subject: Subject, protocol: Protocol) -> None:
-    """Refuse an experiment that wants more labels than there are patches.
+    """Refuse an experiment that wants more labels than there are patches, or masks of no session.
 
     Raises
     ------
@@ -233,6 +173,12 @@ def check_size(subject: Subject, protocol: Protocol) -> None:
             f"{wanted:,} labels and {queried} queries, but the search set has {there:,} patches.",
             hint="Ask for fewer, or cut the slide into smaller patches.",
         )
+    for session in protocol.masks_after:
+        if not 1 <= session <= protocol.sessions:
+            raise InvalidInputError(
+                f"There is no session {session} after which a mask could be kept.",
+                hint=f"Sessions are counted from 1 to {protocol.sessions}, one per query.",
+            )
 
 
 def play(
@@ -287,6 +233,10 @@ def play(
             if progress:
                 progress(n_rounds)
         take_point(run, subject, number, reserved, seconds)
+        if number in protocol.masks_after:
+            with suppress(NotTrainedError):
+                slides = range(len(subject.slides))
+                run.masks[number] = [cell_mask(loop, subject, slide) for slide in slides]
     return run
 
 
@@ -332,75 +282,6 @@ def answer(loop: Loop, subject: Subject) -> None:
         loop.label(patch, label, shown.id, reader="simulated expert")
 
 
-def measure(loop: Loop, subject: Subject, reserved: list[list[int]]) -> dict[str, Any]:
-    """Measure the study's present models on all slides, or on the held-out tiles.
-
-    Returns
-    -------
-    dict
-        Means over the slides; with several also `by_slide`, a dict for each.
-    """
-    if subject.truths[0].grid_label is None:
-        return _measure_tiles(loop, subject)
-    per_slide = [
-        _measure_slide(loop, subject, slide, reserved[slide])
-        for slide in range(len(subject.stores))
-    ]
-    measured: dict[str, Any] = dict(macro_over_slides(per_slide))
-    return measured if len(per_slide) == 1 else {**measured, "by_slide": per_slide}
-
-
-def _measure_slide(
-    loop: Loop, subject: Subject, slide: int, reserved: list[int]
-) -> dict[str, float | int | None]:
-    truth, store = subject.truths[slide], subject.stores[slide]
-    assert truth.grid_label is not None and truth.boundary is not None
-    assert truth.cell_share is not None and truth.cell_area is not None
-    column, row = store.cells[:, 0], store.cells[:, 1]
-    predicted = np.full(truth.grid_label.shape, -1, np.int16)
-    scored = np.zeros(truth.grid_label.shape, bool)
-    reviewed = np.zeros(truth.grid_label.shape, bool)
-    try:
-        predicted[row, column] = loop.predict(slide).label
-    except NotTrainedError:
-        # Nothing learnt, nothing measured: null, not a made-up answer.
-        names = [f"{name}{suffix}" for name in MEASURES for suffix in ("", "_unreviewed")]
-        return dict.fromkeys(names)
-    scored[row, column] = True
-    scored[row[reserved], column[reserved]] = False
-    for place, label in loop.study.labels_of(slide).items():
-        reviewed[row[place], column[place]] = True
-        if label.name == EXCLUDE:
-            scored[row[place], column[place]] = False
-    return slide_measures(
-        truth.grid_label,
-        predicted,
-        n_classes=len(subject.classes),
-        positive_idx=0,
-        scored=scored,
-        reviewed=reviewed,
-        boundary=truth.boundary,
-        cell_positive_share=truth.cell_share,
-        cell_area_px0=truth.cell_area,
-        annotated_area_px0=truth.annotated_area,
-    )
-
-
-def _measure_tiles(loop: Loop, subject: Subject) -> dict[str, Any]:
-    """Measure accuracy and P@10 on the held-out tiles, the last store (paper, Fig. 2)."""
-    held_out = len(subject.stores) - 1
-    label = subject.truths[held_out].label.astype(np.int64)
-    k = min(10, len(label) - 1)
-    neighbours = loop.ground.engine.nearest(loop.ground.database, held_out, loop.models, label, k)
-    precision = precision_at_10(label, neighbours, len(subject.classes))
-    try:
-        predicted = loop.predict(held_out).label
-        accuracy = float((predicted == label).mean())
-    except NotTrainedError:
-        accuracy = None
-    return {"accuracy": accuracy, "perfect_p10": precision.perfect_p10, "p10": precision.p10}
-
-
 def cell_mask(loop: Loop, subject: Subject, slide: int) -> CellMask:
     """Return the study's mask of one slide (algorithm.md 5).
 
@@ -437,9 +318,15 @@ def result(runs: Sequence[Run], subject: Subject, settings: dict[str, Any]) -> d
         for run in runs
     ]
     played = {"settings": settings, "runs": rows}
-    measure = "f1_unreviewed" if any(subject.slides) else "accuracy"
-    comparison = as_records(compare([played], measure))
-    return {**played, "summary": summary(runs), "comparison": {measure: comparison}}
+    main = "accuracy" if subject.of_tiles else "f1_unreviewed"
+    searched = set(subject.search_slides)
+    others = set[int]() if subject.of_tiles else {*range(len(subject.stores))} - searched
+    found = {"comparison": searched} | ({"comparison_not_searched": others} if others else {})
+    rankings = {
+        name: {main: as_records(compare([played], main, slides=slides))}
+        for name, slides in found.items()
+    }
+    return {**played, "data": subject.distribution(), "summary": summary(runs), **rankings}
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, list[float | None]]]:

@@ -5,18 +5,19 @@ Owns the meeting of truth and indexed patches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slideloop.errors import InvalidInputError, TruthError
-from slideloop.evaluation.simulate import PatchTruth, Subject
 from slideloop.evaluation.tiles import read_tile_folder
 from slideloop.evaluation.truth import annotated_area, canonical_positive, read_truth
 from slideloop.evaluation.truth_cells import CellTruth, cell_labels, cell_shares
 from slideloop.features.environment import environment
 from slideloop.features.sources import TileFile, TilePatches
 from slideloop.features.workspace import slide_record
+from slideloop.learning.database import place_of, slide_of
 from slideloop.masks.cells import cell_edges
 
 if TYPE_CHECKING:
@@ -24,11 +25,103 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from numpy.typing import NDArray
+
     from slideloop.evaluation.truth import Truth
     from slideloop.features.encoders import Encoder
     from slideloop.features.store import FeatureStore
     from slideloop.features.workspace import IndexedSlide
     from slideloop.slides.grid import Grid
+
+
+@dataclass(frozen=True)
+class PatchTruth:
+    """The truth of one slide's or tile folder's indexed patches.
+
+    Attributes
+    ----------
+    label : ndarray of int16, shape (n,)
+        Class of each patch, in index order.
+    grid_label : ndarray of int16, shape (n_rows, n_columns), or None
+        Class of every cell; None for tiles, as the three below.
+    boundary : ndarray of bool, shape (n_rows, n_columns), or None
+    cell_share : ndarray of float64, shape (n_rows, n_columns), or None
+        Positive share of the square that the mask draws for each cell.
+    cell_area : ndarray of float64, shape (n_rows, n_columns), or None
+        Area of that square in level-0 pixels squared.
+    annotated_area : float
+        Positive area of the slide in level-0 pixels squared.
+    """
+
+    label: NDArray[np.int16]
+    grid_label: NDArray[np.int16] | None = None
+    boundary: NDArray[np.bool_] | None = None
+    cell_share: NDArray[np.float64] | None = None
+    cell_area: NDArray[np.float64] | None = None
+    annotated_area: float = 0.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is experimented on.
+
+    Attributes
+    ----------
+    stores : list of FeatureStore
+    slides : list of IndexedSlide or None
+        None for a tile folder.
+    records : list of dict
+        What studies record of each.
+    truths : list of PatchTruth
+    classes : tuple of str
+        The positive class first.
+    search_slides, query_slides : list of int
+        Which slides patches are shown from, and queries are drawn from.
+    environment : dict
+        What replay compares.
+    """
+
+    stores: list[FeatureStore]
+    slides: list[IndexedSlide | None]
+    records: list[dict[str, Any]]
+    truths: list[PatchTruth]
+    classes: tuple[str, ...]
+    search_slides: list[int]
+    query_slides: list[int]
+    environment: dict[str, Any]
+
+    @property
+    def of_tiles(self) -> bool:
+        """Whether these are folders of tiles, search database and held-out, not slides."""
+        return self.slides[0] is None
+
+    def label(self, ref: int) -> str:
+        """Return the true class of a patch."""
+        return self.classes[self.truths[slide_of(ref)].label[place_of(ref)]]
+
+    def distribution(self) -> list[dict[str, Any]]:
+        """Return what there is to find: of each slide or tile folder its patches by true class.
+
+        Returns
+        -------
+        list of dict
+            `slide` (its name), `patches` (class to number), `n_patches`; of a slide also `n_cells`
+            (of its grid, those that the filter dropped too) and `n_boundary` (of the kept patches).
+        """
+        rows: list[dict[str, Any]] = []
+        for record, store, truth in zip(self.records, self.stores, self.truths, strict=True):
+            counts = np.bincount(truth.label, minlength=len(self.classes)).tolist()
+            row = {
+                "slide": record["name"],
+                "patches": dict(zip(self.classes, counts, strict=True)),
+                "n_patches": len(store),
+            }
+            if truth.grid_label is not None and truth.boundary is not None:
+                column, line = store.cells.T
+                row["n_cells"] = truth.grid_label.size
+                row["n_boundary"] = int(truth.boundary[line, column].sum())
+            rows.append(row)
+        return rows
 
 
 def read_truths(

@@ -15,7 +15,7 @@ from slideloop.evaluation.comparison import (
     holm,
     labels_to_reach,
     median_labels,
-    place_text,
+    rankings,
 )
 
 MEASURE = "f1_unreviewed"
@@ -177,17 +177,59 @@ def test_a_measure_that_was_not_taken_gives_no_ranking() -> None:
     assert compare([result(lambda n, s: 0.5, 2)], "accuracy") == []
 
 
+def test_a_run_over_several_slides_has_an_observation_of_each() -> None:
+    def curve(strategy: str, seed: int) -> list[dict[str, Any]]:
+        of_first, of_second = (0.9, 0.5 + 0.1 * (strategy == "random"))
+        by_slide = [points(of_first + 0.001 * seed)[0], points(of_second)[0]]
+        return [{**point, "n_labels": 25 * n, "by_slide": by_slide}
+                for n, point in enumerate(points(0.1) * 2, 1)]  # fmt: skip
+
+    def of(*slides: str) -> dict[str, Any]:
+        played = result(lambda n, s: 0.0, 3, ("cnfp", "random"))
+        for run in played["runs"]:
+            run |= {"slides": [*slides], "curve": curve(run["strategy"], run["seed"])}
+        return played
+
+    (random,) = [row for row in compare([of("a", "b")], MEASURE) if row.strategy == "random"]
+    assert random.n == 2
+    assert random.difference is not None and random.area is not None
+    assert random.difference[0] == pytest.approx(0.05)
+    assert random.area[0] == pytest.approx((0.901 + 0.6) / 2)
+    # One of them alone is again a matter of seeds, and nothing of the other counts.
+    for slides, difference in (({0}, 0.0), ({1}, 0.1)):
+        chosen = compare([of("a", "b")], MEASURE, slides=slides)
+        (random,) = [row for row in chosen if row.strategy == "random"]
+        assert random.n == 3
+        assert random.difference is not None
+        assert random.difference[0] == pytest.approx(difference)
+    # Two slides that have one name are two.
+    assert {row.n for row in compare([of("a", "a")], MEASURE)} == {2}
+
+
 @pytest.mark.parametrize(
-    ("measure", "n_slides", "words"),
+    ("measure", "slides", "searched", "words"),
     [
-        (MEASURE, 1, "this slide"),
-        (MEASURE, 2, "these slides"),
-        # The search database and the held-out tiles.
-        ("accuracy", 2, "these tiles"),
+        (MEASURE, 1, [0], [("this slide", "seed")]),
+        (MEASURE, 2, [0, 1], [("these slides", "slide")]),
+        (MEASURE, 2, [0], [("the slide searched", "seed"), ("the slide not searched", "seed")]),
+        (MEASURE, 3, [1], [("the slide searched", "seed"), ("the slides not searched", "slide")]),
     ],
 )
-def test_a_comparison_says_what_it_holds_for(measure: str, n_slides: int, words: str) -> None:
-    assert place_text(measure, n_slides) == words
+def test_a_comparison_says_what_it_holds_for(
+    measure: str, slides: int, searched: list[int], words: list[tuple[str, str]]
+) -> None:
+    settings = {"slides": [{}] * slides, "search_slides": searched}
+    record: dict[str, Any] = {"settings": settings, "comparison": {measure: []}}
+    if len(words) > 1:
+        record["comparison_not_searched"] = {measure: []}
+    assert [(found.where, found.unit) for found in rankings(record)] == words
+
+
+def test_a_comparison_of_tiles_holds_for_them() -> None:
+    # The search database and the held-out tiles.
+    settings = {"slides": [{}, {}], "search_slides": [0]}
+    (found,) = rankings({"settings": settings, "comparison": {"accuracy": []}})
+    assert (found.where, found.unit) == ("these tiles", "seed")
 
 
 def test_the_reference_can_be_chosen() -> None:

@@ -68,6 +68,23 @@ def test_the_tile_experiment_gets_two_panels(tmp_path):
     assert 'id="axes_3"' not in drawing
 
 
+def test_full_supervision_is_a_level_line(tmp_path):
+    runs = [run("cnfp", seed, accuracy=0.8, perfect_p10=0.6, p10=0.9) for seed in range(2)]
+    full = {"n_labels": 1234, "accuracy": 0.95, "perfect_p10": None}
+    for name, more in (("with", {"full_supervision": full}), ("without", {})):
+        learning_curves(result(*runs) | more, tmp_path / f"{name}.svg")
+    drawn, plain = ((tmp_path / f"{name}.svg").read_text() for name in ("with", "without"))
+    # In the panel of the accuracy and its legend; there is no perfect P@10 of it.
+    assert drawn.count('id="line2d_') == plain.count('id="line2d_') + 2
+
+
+def test_measures_can_be_chosen(tmp_path):
+    runs = [run("cnfp", seed, jaccard=0.6, jaccard_unreviewed=0.5) for seed in range(2)]
+    both = ("f1_unreviewed", "jaccard_unreviewed")
+    learning_curves(result(*runs), tmp_path / "both.svg", both)
+    assert 'id="axes_2"' in (tmp_path / "both.svg").read_text()
+
+
 def test_a_result_without_a_point_is_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="no curve"):
         learning_curves(result(run("cnfp", 0, n_sessions=0)), tmp_path / "curves.png")
@@ -82,8 +99,14 @@ def test_a_mask_is_drawn_beside_its_slide_and_truth(tmp_path):
     slide = np.full((60, 80, 3), 200, np.uint8)
     mask = np.zeros((6, 8, 3), np.uint8)
     mask[2:4, 2:5] = 0, 160, 70
-    mask_picture(slide, mask, tmp_path / "mask.png", truth_rgb=mask, title="cnfp, seed 0")
-    assert size_of(tmp_path / "mask.png")[0] >= 1200
+    masks = [("25 labels", mask), ("Mask", mask)]
+    mask_picture(slide, masks[1:], tmp_path / "mask.png", truth_rgb=mask, title="cnfp, seed 0")
+    mask_picture(slide, masks, tmp_path / "masks.png", truth_rgb=mask, title="cnfp, seed 0")
+    (width, height), (same, lower) = (size_of(tmp_path / f"{n}.png") for n in ("mask", "masks"))
+    assert width >= 1200
+    # Four pictures share the width of three.
+    assert same == width
+    assert lower < height
 
 
 def test_black_leaves_the_slide_as_it_is():
