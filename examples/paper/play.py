@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import cv2
+import numpy as np
 
 from slideloop.evaluation.comparison import (
     as_records,
@@ -34,12 +40,30 @@ from slideloop.evaluation.report import HEIGHTS
 HERE = Path(__file__).parent
 """What experiments call {here}."""
 
-MEASURES = ("f1", "jaccard", "accuracy")
+MEASURES = ("f1", "jaccard", "accuracy", "f1_boundary")
 POINT = (
     *("session", "n_labels", "n_query_labels", "perfect_p10", "p10"),
     *(f"{name}{of}" for name in MEASURES for of in ("", "_unreviewed")),
 )
 """What is kept of a point of a curve; four digits of each measure."""
+
+BEING_INDEXED = "is being indexed by another process"
+"""What `simulate` says where it has to wait."""
+
+AGAIN_S = 20.0
+"""After how long it is tried again; each try costs some seconds of a core."""
+
+DRAWN = {"f1_unreviewed": ("f1_unreviewed", "jaccard_unreviewed")}
+"""Panels of the picture where it is not `simulate`'s own choice."""
+
+ON_SLIDES = {
+    "f1_unreviewed": "last",
+    "f1": "reviewed counted",
+    "jaccard_unreviewed": "Jaccard",
+    "f1_boundary_unreviewed": "boundary",
+}
+ON_TILES = {"accuracy": "last", "perfect_p10": "perfect P@10", "p10": "P@10"}
+"""What a table says of the last session."""
 
 KEPT = ("strategy", "engine", "seed", "slides", "n_patches", "n_boundary")
 SETTINGS = (
@@ -58,74 +82,123 @@ def main(arguments: list[str] | None = None) -> int:
     given, more = parser.parse_known_args(arguments)
     experiment = tomllib.loads(given.experiment.read_text("utf-8"))
     out = given.out / given.experiment.stem
+    places = {"data": given.data, "here": HERE, "made": out / "made"}
+    _prepare(experiment.get("prepare", []), places)
     jobs = [
         (part, strategy, out / part["name"] / strategy)
         for part in experiment["part"]
         for strategy in experiment["strategies"]
     ]
     lines = {
-        folder: _command(experiment, part, strategy, given.data, folder, more)
+        folder: _command(experiment, part, strategy, places, folder, more)
         for part, strategy, folder in jobs
     }
     missing = [folder for *_, folder in jobs if not (folder / "result.json").exists()]
-    # One process indexes the slides; then the others find them.
-    first, rest = missing[:1], missing[1:]
     with ThreadPoolExecutor(given.at_once) as pool:
-        for stage in (first, rest):
-            for done in pool.map(_play, [lines[folder] for folder in stage]):
-                print(done, flush=True)
+        for done in pool.map(_play, [lines[folder] for folder in missing]):
+            print(done, flush=True)
     parts = [
-        _gathered(part, [folder for p, _, folder in jobs if p is part])
+        gathered
         for part in experiment["part"]
+        for gathered in _gathered(part, [folder for p, _, folder in jobs if p is part])
     ]
     if len(experiment["strategies"]) == 1:
         parts = [_together(parts)]
+    measure = experiment["measure"]
     for part in parts:
-        rows = compare([part], experiment["measure"], experiment.get("reference"))
-        part["comparison"] = {experiment["measure"]: as_records(rows)}
-    _write(experiment, parts, out)
+        rows = compare([part], measure, experiment.get("reference"))
+        part["comparison"] = {measure: as_records(rows)}
+    figure: dict[str, Any] = {"title": experiment["title"], "parts": parts}
+    if experiment.get("over_slides"):
+        rows = compare(parts, measure, experiment.get("reference"))
+        figure["comparison"] = {measure: as_records(rows)}
+    _write(figure, out)
+    for part in experiment["part"]:
+        _stack_masks(out / part["name"], out / f"{part['name']}-masks.png", experiment)
     print(out / "table.md")
     return 0
 
 
+def _prepare(programs: list[list[str]], places: dict[str, Path]) -> None:
+    """Make what an experiment cuts out of the data, whole or not at all."""
+    made, whole = places["made"], places["made"].with_name("made.whole")
+    if not programs or whole.exists():
+        return
+    shutil.rmtree(made, ignore_errors=True)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    for program in programs:
+        line = [sys.executable, *(word.format(**places) for word in program)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{Path(line[1]).name}: {_last_line(done)}")
+    whole.touch()
+
+
 def _command(
-    experiment: dict[str, Any], part: dict[str, Any], strategy: str, data: Path, folder: Path,
-    more: list[str],
+    experiment: dict[str, Any], part: dict[str, Any], strategy: str, places: dict[str, Path],
+    folder: Path, more: list[str],
 ) -> list[str]:  # fmt: skip
     words = [*experiment["arguments"], *part["arguments"]]
-    line = [word.format(data=data, here=HERE) for word in words]
+    line = [word.format(**places) for word in words]
     program = [sys.executable, "-m", "slideloop.cli.main", "simulate"]
     return [*program, *line, "--strategy", strategy, *more, "--out", str(folder)]
 
 
 def _play(line: list[str]) -> str:
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"simulate ended with {done.returncode}"]
-        raise SystemExit(said[-1])
-    return f"{line[-1]} is played"
+    while True:
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return f"{line[-1]} is played"
+        # Of several that are played at once, one indexes the slides; then the others find them.
+        if BEING_INDEXED not in done.stderr:
+            raise SystemExit(_last_line(done))
+        time.sleep(AGAIN_S)
 
 
-def _gathered(part: dict[str, Any], folders: list[Path]) -> dict[str, Any]:
-    """Return the runs of a part without what differs each time: clocks and names of studies."""
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a program that failed said last."""
+    return (done.stderr.strip().splitlines() or [f"It ended with {done.returncode}."])[-1]
+
+
+def _gathered(part: dict[str, Any], folders: list[Path]) -> list[dict[str, Any]]:
+    """Return the runs of a part without what differs each time: clocks and names of studies.
+
+    A part that is measured `on` several slides is one for each.
+    """
     results = [json.loads((folder / "result.json").read_bytes()) for folder in folders]
     settings = results[0]["settings"]
-    runs = [
-        {
-            **{name: run[name] for name in KEPT},
-            "curve": [
-                {name: _short(point[name]) for name in POINT if name in point}
-                for point in run["curve"]
-            ],
-        }
-        for result in results
-        for run in result["runs"]
-    ]
-    return {
-        "name": part["name"],
+    common = {
         "settings": {name: settings.get(name) for name in SETTINGS} | {"slides": _slides(settings)},
-        "runs": runs,
+        "data": results[0]["data"],
     }
+    if "full_supervision" in results[0]:
+        full = results[0]["full_supervision"]
+        common["full_supervision"] = {
+            name: _short(full[name]) for name in ("n_labels", *POINT) if name in full
+        }
+    runs = [run for result in results for run in result["runs"]]
+    slides = part.get("on")
+    if slides is None:
+        return [{"name": part["name"], **common, "runs": [_of_run(run, None) for run in runs]}]
+    return [
+        {
+            "name": f"{part['name']}-on-{Path(slide).stem}",
+            **common,
+            "runs": [_of_run(run, run["slides"].index(slide)) for run in runs],
+        }
+        for slide in slides
+    ]
+
+
+def _of_run(run: dict[str, Any], slide: int | None) -> dict[str, Any]:
+    """Return what is kept of a run, or of one of its slides."""
+    kept = {name: run[name] for name in KEPT}
+    points = run["curve"]
+    if slide is not None:
+        kept["slides"] = [run["slides"][slide]]
+        points = [{**point, **point["by_slide"][slide]} for point in points]
+    curve = [{name: _short(point[name]) for name in POINT if name in point} for point in points]
+    return {**kept, "curve": curve}
 
 
 def _slides(settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -144,22 +217,36 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
         name: value if all(part["settings"][name] == value for part in parts) else None
         for name, value in parts[0]["settings"].items()
     }
-    return {"name": strategy, "settings": same, "runs": runs}
+    data = [row for part in parts for row in part["data"]]
+    distinct = [row for i, row in enumerate(data) if row not in data[:i]]
+    return {"name": strategy, "settings": same, "data": distinct, "runs": runs}
 
 
 def _short(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _write(experiment: dict[str, Any], parts: list[dict[str, Any]], out: Path) -> None:
-    figure = {"title": experiment["title"], "parts": parts}
+def _write(figure: dict[str, Any], out: Path) -> None:
     # A line per run.
     text = json.dumps(figure, ensure_ascii=False, allow_nan=False)
     text = text.replace('{"strategy"', '\n{"strategy"')
     (out / "figure.json").write_text(text + "\n", "utf-8")
-    for part in parts:
-        learning_curves(part, out / f"{part['name']}.png")
-    (out / "table.md").write_text(table(figure), "utf-8")
+    for part in figure["parts"]:
+        (measure,) = part["comparison"]
+        learning_curves(part, out / f"{part['name']}.png", DRAWN.get(measure))
+    (out / "table.md").write_text(table(figure) + "\n" + data_table([figure]), "utf-8")
+
+
+def _stack_masks(folder: Path, path: Path, experiment: dict[str, Any]) -> None:
+    """Put the masks of the first seed below each other, a line per strategy (paper, Fig. 4)."""
+    pictures = [
+        np.asarray(cv2.imread(str(overlay)))
+        for strategy in experiment["strategies"]
+        if json.loads((folder / strategy / "result.json").read_bytes())["settings"]["masks_after"]
+        for overlay in sorted((folder / strategy).glob(f"overlay-{strategy}-*.png"))[:1]
+    ]
+    if pictures:
+        cv2.imwrite(str(path), np.vstack(pictures))
 
 
 def table(figure: dict[str, Any]) -> str:
@@ -169,18 +256,58 @@ def table(figure: dict[str, Any]) -> str:
         ((measure, rows),) = part["comparison"].items()
         settings = part["settings"]
         n_seeds = len({run["seed"] for run in part["runs"]})
+        where = "on this slide" if measure in ON_SLIDES else "on these tiles"
+        last = ON_SLIDES if measure in ON_SLIDES else ON_TILES
+        columns = (
+            *("", "area", "beside the reference", "p (Holm)", where),
+            *(f"labels to {height:g}" for height in HEIGHTS),
+            *last.values(),
+        )
         lines += [
             f"**{part['name']}**: {settings['engine']}, {settings['weights']['kind']} weights "
-            f"({settings['weights']['name']}), {n_seeds} seeds, {settings['sessions']} sessions"
-            f"{_rounds(settings)}; area under the curve of {measure}.",
+            f"({settings['weights']['name']}), {n_seeds} seed{'s' * (n_seeds > 1)}, "
+            f"{settings['sessions'] or 'several'} sessions{_rounds(settings)}; area under the "
+            f"curve of {measure}.",
             "",
-            "| | area | beside the reference | p (Holm) | on this slide | "
-            f"{' | '.join(f'labels to {height:g}' for height in HEIGHTS)} | last |",
-            "| --- | --- | --- | --- | --- |" + " --- |" * (len(HEIGHTS) + 1),
+            _line(columns),
+            _line(["---"] * len(columns)),
+            *(_row(row, part, measure, last) for row in rows),
         ]
-        lines += [_row(row, part, measure) for row in rows]
+        if "full_supervision" in part:
+            full = part["full_supervision"]
+            values = ["" if full.get(name) is None else f"{full[name]:.3f}" for name in last]
+            blank = [""] * (len(columns) - len(values) - 1)
+            lines.append(_line([f"all {full['n_labels']:,} labelled", *blank, *values]))
         lines.append("")
+    if "comparison" in figure:
+        ((measure, rows),) = figure["comparison"].items()
+        lines += [
+            f"**All slides**: each slide counts once ({rows[0]['n']}); {measure}.",
+            "",
+            _line(("", "area", "beside the reference", "p (Holm)", "on these slides")),
+            _line(["---"] * 5),
+            *(_line(_told(row)) for row in rows),
+            "",
+        ]
     return "\n".join(lines)
+
+
+def data_table(figures: Iterable[dict[str, Any]]) -> str:
+    """Return what the figures were played on, each slide and patch size once (paper, Table 1)."""
+    columns = ("slide or tiles", "patch", "filter", "cells", "patches", "by class", "on a boundary")
+    lines: dict[str, None] = {}
+    for figure in figures:
+        for part in figure["parts"]:
+            settings = part["settings"]
+            for row in part["data"]:
+                classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
+                n_cells, n_boundary = (
+                    f"{row[name]:,}" if name in row else "" for name in ("n_cells", "n_boundary")
+                )
+                cut = [str(settings[name] or "several") for name in ("patch", "filter")]
+                kept = (f"{row['n_patches']:,}", classes, n_boundary)
+                lines[_line([row["slide"], *(cut if n_cells else ("", "")), n_cells, *kept])] = None
+    return "\n".join([_line(columns), _line(["---"] * len(columns)), *lines, ""])
 
 
 def _rounds(settings: dict[str, Any]) -> str:
@@ -190,14 +317,22 @@ def _rounds(settings: dict[str, Any]) -> str:
     return f" of {settings['rounds']} x {settings['k']} patches"
 
 
-def _row(row: dict[str, Any], part: dict[str, Any], measure: str) -> str:
+def _row(row: dict[str, Any], part: dict[str, Any], measure: str, last: Mapping[str, str]) -> str:
     runs = [run for run in part["runs"] if run["strategy"] == row["strategy"]]
     medians = [median_labels(runs, measure, height)[0] for height in HEIGHTS]
+    ends = [interval([run["curve"][-1].get(name) for run in runs]) for name in last]
     reached = [str(median or "more") for median in medians]
+    return _line([*_told(row), *reached, *("" if e[0] is None else interval_text(e) for e in ends)])
+
+
+def _told(row: dict[str, Any]) -> list[str]:
+    """Say a row of a comparison in five cells."""
     difference = row["difference"] and interval_text(row["difference"], signed=True)
-    last = interval_text(interval([run["curve"][-1].get(measure) for run in runs]))
     told = (difference or "reference", p_text(row["p"]), verdict_text(row["verdict"]))
-    cells = (row["strategy"], interval_text(row["area"]), *told, *reached, last)
+    return [row["strategy"], interval_text(row["area"]), *told]
+
+
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

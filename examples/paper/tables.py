@@ -2,7 +2,8 @@
 
     python examples/paper/tables.py docs/figures docs/figures.md
 
-Between `<!-- figure: NAME -->` and `<!-- end -->` comes the table of NAME.json in the folder.
+Between `<!-- figure: NAME -->` and `<!-- end -->` comes the table of NAME.json in the folder, and
+between `<!-- data -->` and `<!-- end -->` what all of them were played on.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import re
 import sys
 from pathlib import Path
 
-from play import table
+from play import data_table, table
 
-BLOCK = re.compile(r"(<!-- figure: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?:data|figure: ([\w.-]+)) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def page(text: str, figures: Path) -> str:
@@ -24,12 +25,17 @@ def page(text: str, figures: Path) -> str:
     ----------
     text : str
     figures : Path
-        Folder with NAME.json for each block.
+        Folder with NAME.json for each figure.
     """
 
     def block(found: re.Match[str]) -> str:
-        figure = json.loads((figures / f"{found[2]}.json").read_bytes())
-        return f"{found[1]}\n{table(figure)}\n{found[3]}"
+        if found[2] is None:
+            shown = data_table(
+                json.loads(path.read_bytes()) for path in sorted(figures.glob("*.json"))
+            )
+        else:
+            shown = table(json.loads((figures / f"{found[2]}.json").read_bytes()))
+        return f"{found[1]}\n{shown}\n{found[3]}"
 
     return BLOCK.sub(block, text)
 

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.command_line import QUICK, slideloop
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "paper"
@@ -62,6 +63,97 @@ def test_an_experiment_that_was_interrupted_ends_with_the_same_figure(
     assert (whole / "Tumor" / "cnfp" / "result.json").stat().st_mtime_ns == kept
 
 
+BETWEEN = """
+title = "Between slides"
+measure = "f1_unreviewed"
+strategies = ["cnfp", "random"]
+over_slides = true
+prepare = [["{here}/copy.py", "{data}", "{made}"]]
+arguments = ["{made}/small.tif", "{made}/other.tif", "--truth", "{made}/small.geojson",
+             "--truth", "{made}/other.geojson", "--search-slide", "{made}/small.tif",
+             "--positive", "Tumor", "--queries", "3", "--rounds", "1", "--k", "4", "--seeds", "2",
+             "--full-supervision", "--mask-after", "2"]
+[[part]]
+name = "there"
+on = ["other.tif", "small.tif"]
+arguments = []
+"""
+
+COPY = """
+import pathlib, shutil, sys
+source, target = map(pathlib.Path, sys.argv[1:])
+if not (source / "small.tif").exists():
+    sys.exit("There is nothing to cut.")
+target.mkdir()
+for name in ("small", "other"):
+    for suffix in (".tif", ".geojson"):
+        shutil.copy(source / (name + suffix), target)
+"""
+
+
+@pytest.fixture
+def between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment that prepares its data, labels one slide and is measured on both."""
+    monkeypatch.setattr(play, "HERE", tmp_path)
+    (tmp_path / "copy.py").write_text(COPY)
+    path = tmp_path / "between.toml"
+    path.write_text(BETWEEN)
+    return path
+
+
+def test_slides_are_measured_one_by_one_beside_full_supervision(
+    between: Path, small_slides: Path, small_workspace: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--data", str(small_slides), "--workspace", str(small_workspace), *QUICK]
+    assert play.main([str(between), *options, "--out", str(out)]) == 0
+    figure = json.loads((out / "between" / "figure.json").read_bytes())
+    assert [part["name"] for part in figure["parts"]] == ["there-on-other", "there-on-small"]
+    played = json.loads((out / "between" / "there" / "cnfp" / "result.json").read_bytes())
+    for part, slide in zip(figure["parts"], (1, 0), strict=True):
+        run, whole = part["runs"][0], played["runs"][0]
+        assert run["slides"] == [whole["slides"][slide]]
+        f1 = [point["f1"] for point in run["curve"]]
+        assert f1 == [pytest.approx(p["by_slide"][slide]["f1"], abs=5e-5) for p in whole["curve"]]
+        assert {row["n"] for row in part["comparison"]["f1_unreviewed"]} == {2}
+    # Over both, a slide counts once.
+    assert {row["n"] for row in figure["comparison"]["f1_unreviewed"]} == {2}
+    table = (out / "between" / "table.md").read_text("utf-8")
+    full = played["full_supervision"]
+    assert re.search(rf"\| all {full['n_labels']:,} labelled \|.*\| {full['f1']:.3f} \|", table)
+    for row in played["data"]:
+        classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
+        assert f"| {row['slide']} | 96 | tissue | {row['n_cells']:,} |" in table
+        assert f"| {row['n_patches']:,} | {classes} | {row['n_boundary']:,} |" in table
+    # A line per strategy in the picture of masks.
+    heights = []
+    for path in (
+        out / "between" / "there-masks.png",
+        out / "between" / "there" / "cnfp" / "overlay-cnfp-0-1-small_tif.png",
+    ):
+        with Image.open(path) as picture:
+            heights.append(picture.height)
+    assert heights[0] == 2 * heights[1]
+
+
+def test_what_was_prepared_in_part_is_prepared_anew_and_indexed_by_one_of_two(
+    between: Path, small_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(play, "AGAIN_S", 2.0)
+    made = tmp_path / "out" / "between" / "made"
+    options = ["--workspace", str(tmp_path / "w"), *QUICK, "--at-once", "2"]
+    options += ["--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"copy\.py: There is nothing to cut"):
+        play.main([str(between), "--data", str(tmp_path), *options])
+    made.mkdir(parents=True)
+    (made / "small.tif").write_bytes(b"half of it")
+    assert play.main([str(between), "--data", str(small_slides), *options]) == 0
+    assert (made / "small.tif").stat().st_size > 1000
+    before = (made / "small.tif").stat().st_mtime_ns
+    assert play.main([str(between), "--data", str(small_slides), *options]) == 0
+    assert (made / "small.tif").stat().st_mtime_ns == before
+
+
 def test_data_that_is_not_there_is_said_as_simulate_says_it(
     experiment: Path, tmp_path: Path
 ) -> None:
@@ -77,7 +169,10 @@ def test_every_experiment_has_options_that_simulate_knows(path: Path) -> None:
     for part in found["part"]:
         for word in (*found["arguments"], *part["arguments"]):
             assert not word.startswith("--") or f"{word} " in known
-    assert {*found} - {"reference"} == {"title", "measure", "strategies", "arguments", "part"}
+    always = {"title", "measure", "strategies", "arguments", "part"}
+    assert {*found} - {"reference", "prepare", "over_slides"} == always
+    for program, *_ in found.get("prepare", []):
+        assert Path(program.format(here=EXAMPLES)).is_file()
 
 
 def test_the_page_of_figures_says_what_the_figures_say() -> None:
