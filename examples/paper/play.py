@@ -89,14 +89,14 @@ def main(arguments: list[str] | None = None) -> int:
         for part in experiment["part"]
         for strategy in experiment["strategies"]
     ]
-    lines = {
-        folder: _command(experiment, part, strategy, places, folder, more)
+    missing = {
+        folder: _command(experiment, part, strategy, places, more)
         for part, strategy, folder in jobs
+        if not folder.exists()
     }
-    missing = [folder for *_, folder in jobs if not (folder / "result.json").exists()]
     with ThreadPoolExecutor(given.at_once) as pool:
-        for done in pool.map(_play, [lines[folder] for folder in missing]):
-            print(done, flush=True)
+        for folder in pool.map(_play, missing.keys(), missing.values()):
+            print(f"{folder} is played", flush=True)
     parts = [
         gathered
         for part in experiment["part"]
@@ -136,19 +136,22 @@ def _prepare(programs: list[list[str]], places: dict[str, Path]) -> None:
 
 def _command(
     experiment: dict[str, Any], part: dict[str, Any], strategy: str, places: dict[str, Path],
-    folder: Path, more: list[str],
+    more: list[str],
 ) -> list[str]:  # fmt: skip
     words = [*experiment["arguments"], *part["arguments"]]
     line = [word.format(**places) for word in words]
     program = [sys.executable, "-m", "slideloop.cli.main", "simulate"]
-    return [*program, *line, "--strategy", strategy, *more, "--out", str(folder)]
+    return [*program, *line, "--strategy", strategy, *more]
 
 
-def _play(line: list[str]) -> str:
+def _play(folder: Path, line: list[str]) -> Path:
+    """Fill a folder, which appears when all of it was played: `simulate` also writes a part."""
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
     while True:
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        program = [*line, "--out", str(unfinished)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
         if not done.returncode:
-            return f"{line[-1]} is played"
+            return unfinished.rename(folder)
         # Of several that are played at once, one indexes the slides; then the others find them.
         if BEING_INDEXED not in done.stderr:
             raise SystemExit(_last_line(done))
@@ -171,23 +174,30 @@ def _gathered(part: dict[str, Any], folders: list[Path]) -> list[dict[str, Any]]
         "settings": {name: settings.get(name) for name in SETTINGS} | {"slides": _slides(settings)},
         "data": results[0]["data"],
     }
-    if "full_supervision" in results[0]:
-        full = results[0]["full_supervision"]
-        common["full_supervision"] = {
-            name: _short(full[name]) for name in ("n_labels", *POINT) if name in full
-        }
+    full = results[0].get("full_supervision")
     runs = [run for result in results for run in result["runs"]]
     slides = part.get("on")
     if slides is None:
-        return [{"name": part["name"], **common, "runs": [_of_run(run, None) for run in runs]}]
+        curves = {"runs": [_of_run(run, None) for run in runs]}
+        return [{"name": part["name"], **common, **_of_full(full, None), **curves}]
     return [
         {
             "name": f"{part['name']}-on-{Path(slide).stem}",
             **common,
+            **_of_full(full, runs[0]["slides"].index(slide)),
             "runs": [_of_run(run, run["slides"].index(slide)) for run in runs],
         }
         for slide in slides
     ]
+
+
+def _of_full(full: dict[str, Any] | None, slide: int | None) -> dict[str, Any]:
+    """Return what is kept of full supervision: nothing of a slide that it was trained on."""
+    measured = full if full is None or slide is None else full["by_slide"][slide]
+    if full is None or measured is None:
+        return {}
+    kept = {name: _short(measured[name]) for name in POINT if name in measured}
+    return {"full_supervision": {"n_labels": full["n_labels"], **kept}}
 
 
 def _of_run(run: dict[str, Any], slide: int | None) -> dict[str, Any]:

@@ -232,7 +232,8 @@ def test_slides_that_are_not_searched_are_ranked_apart_and_beside_full_supervisi
     full = result["full_supervision"]
     assert full["n_labels"] == first["n_patches"]
     assert full["n_scored"] == second["n_patches"]
-    assert 0 < full["f1"] <= 1
+    assert full["by_slide"][0] is None
+    assert 0 < full["f1"] == full["by_slide"][1]["f1"] <= 1
     assert f"all {full['n_labels']:,} patches labelled: f1 {full['f1']:.3f}" in outcome.out
     # The mask after the second of three sessions makes a further panel.
     assert result["settings"]["masks_after"] == [2]

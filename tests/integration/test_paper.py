@@ -53,12 +53,13 @@ def test_an_experiment_that_was_interrupted_ends_with_the_same_figure(
     table = (whole / "table.md").read_text("utf-8")
     for row in part["comparison"]["f1_unreviewed"]:
         assert f"| {row['strategy']} | {row['area'][0]:.3f} (" in table
-    # Cut off after the first strategy, and begun again.
+    # Cut off within the second strategy, which then leaves a part, and begun again.
     again = tmp_path / "whole"
-    (whole / "Tumor" / "random" / "result.json").unlink()
+    (whole / "Tumor" / "random").rename(whole / "Tumor" / "random.unfinished")
     (whole / "figure.json").rename(tmp_path / "before.json")
     kept = (whole / "Tumor" / "cnfp" / "result.json").stat().st_mtime_ns
     assert play.main([str(experiment), *options, "--out", str(again)]) == 0
+    assert [path.name for path in sorted((whole / "Tumor").iterdir())] == ["cnfp", "random"]
     assert (whole / "figure.json").read_bytes() == (tmp_path / "before.json").read_bytes()
     assert (whole / "Tumor" / "cnfp" / "result.json").stat().st_mtime_ns == kept
 
@@ -110,6 +111,8 @@ def test_slides_are_measured_one_by_one_beside_full_supervision(
     figure = json.loads((out / "between" / "figure.json").read_bytes())
     assert [part["name"] for part in figure["parts"]] == ["there-on-other", "there-on-small"]
     played = json.loads((out / "between" / "there" / "cnfp" / "result.json").read_bytes())
+    # Of the slide that it was trained on, full supervision says nothing.
+    assert ["full_supervision" in part for part in figure["parts"]] == [True, False]
     for part, slide in zip(figure["parts"], (1, 0), strict=True):
         run, whole = part["runs"][0], played["runs"][0]
         assert run["slides"] == [whole["slides"][slide]]

@@ -65,7 +65,7 @@ def full_supervision(
     -------
     dict
         `n_labels`; `accuracy`, `perfect_p10` and `p10` on the held-out tiles, or the measures of
-        the slides that are not searched, averaged over them.
+        the slides that are not searched, averaged over them, and `by_slide`, None for the others.
 
     Raises
     ------
@@ -90,9 +90,9 @@ def full_supervision(
     if subject.of_tiles:
         measured = _measure_tiles(engine, database, models, subject)
     else:
-        measured = macro_over_slides(
-            [_scores(subject, s, *_predicted(engine, database, models, s)) for s in others]
-        )
+        of = {s: _scores(subject, s, *_predicted(engine, database, models, s)) for s in others}
+        by_slide = [of.get(slide) for slide in range(len(subject.stores))]
+        measured = {**macro_over_slides(list(of.values())), "by_slide": by_slide}
     return {"n_labels": len(labelled.refs), **measured}
 
 
