@@ -134,14 +134,20 @@ def _make(backbone: nn.Module, folder: Path, batch: int, side: int) -> None:
         openvino.save_model(model, plain, compress_to_fp16=False)
         made.mkdir()
         command = [sys.executable, "-P", "-m", "slideloop.features.quantised"]
-        done = subprocess.run(
-            [*command, str(plain), str(made / _MODEL), str(batch), str(side)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(plain), str(made / _MODEL), str(batch), str(side)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as err:
+            raise InvalidInputError(
+                f"NNCF had not quantised the network after {_TIMEOUT_S / 60:g} minutes.",
+                hint="Try again when the machine has less to do, or choose another --precision.",
+            ) from err
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise InvalidInputError(

@@ -97,3 +97,13 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setattr(quantised, "version", missing)
     with pytest.raises(InvalidInputError, match=r"slideloop\[int8\]"):
         load_encoder("squeezenet1_1", "random", "cpu", "int8")
+
+
+def test_a_machine_that_takes_too_long_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(quantised, "_TIMEOUT_S", 0.06)
+    with pytest.raises(InvalidInputError, match=r"after 0\.001 minutes"):
+        load_encoder("squeezenet1_1", "random", "cpu", "int8")
+    assert list((tmp_path / "slideloop" / "int8").iterdir()) == []
