@@ -172,7 +172,7 @@ def _gathered(part: dict[str, Any], folders: list[Path]) -> list[dict[str, Any]]
     settings = results[0]["settings"]
     common = {
         "settings": {name: settings.get(name) for name in SETTINGS} | {"slides": _slides(settings)},
-        "data": results[0]["data"],
+        "data": [{**row, "slide": Path(row["slide"]).name} for row in results[0]["data"]],
     }
     full = results[0].get("full_supervision")
     runs = [run for result in results for run in result["runs"]]
@@ -202,10 +202,10 @@ def _of_full(full: dict[str, Any] | None, slide: int | None) -> dict[str, Any]:
 
 def _of_run(run: dict[str, Any], slide: int | None) -> dict[str, Any]:
     """Return what is kept of a run, or of one of its slides."""
-    kept = {name: run[name] for name in KEPT}
+    kept = {name: run[name] for name in KEPT} | {"slides": [Path(s).name for s in run["slides"]]}
     points = run["curve"]
     if slide is not None:
-        kept["slides"] = [run["slides"][slide]]
+        kept["slides"] = [kept["slides"][slide]]
         points = [{**point, **point["by_slide"][slide]} for point in points]
     curve = [{name: _short(point[name]) for name in POINT if name in point} for point in points]
     return {**kept, "curve": curve}
@@ -215,6 +215,7 @@ def _slides(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the slides as anybody has them: where they lie here says nothing."""
     return [
         {name: value for name, value in slide.items() if name != "path"}
+        | {"name": Path(slide["name"]).name}  # of a folder of tiles, its path
         for slide in settings["slides"]
     ]
 

@@ -253,6 +253,23 @@ def test_slides_that_are_not_searched_are_ranked_apart_and_beside_full_supervisi
     assert not heights
 
 
+def test_a_session_that_gave_no_mask_keeps_its_place_in_the_row(
+    small_slides: Path, small_workspace: Path, tmp_path: Path
+):
+    heights = []
+    for name, more in (("with", ("--mask-after", 1)), ("without", ())):
+        outcome = _simulate(
+            small_slides, small_workspace, tmp_path / name, "--strategy", "top_k", "--seeds", 1,
+            "--rounds", 1, "--k", 1, *more,
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        first, last = _result(tmp_path / name)["runs"][1]["curve"]
+        assert (first["f1"], last["f1"] is None) == (None, False), "one class was known at first"
+        with Image.open(tmp_path / name / "overlay-top_k-0.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[1]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -124,17 +124,16 @@ def _write_overlay(run: Run, subject: Subject, slide: int, mask: CellMask, path:
     # The last session's is drawn in any case.
     points = {point["session"]: point for point in run.curve[:-1]}
     masks = [
-        (
-            f"{points[session]['n_labels']} labels: F1 {_f1(points[session], slide)}",
-            of_slides[slide],
-        )
+        (_after(points[session], slide), of_slides[slide].label == 0)
+        if of_slides
+        else (f"{points[session]['n_labels']} labels: no mask yet", np.zeros((1, 1), bool))
         for session, of_slides in sorted(run.masks.items())
         if session in points
     ]
-    masks.append((f"{last['n_labels']} labels: F1 {_f1(last, slide)}" if masks else "Mask", mask))
+    masks.append((_after(last, slide) if masks else "Mask", mask.label == 0))
     mask_picture(
         access.source.reader.thumbnail(THUMBNAIL_PX),
-        [(name, _green(each.label == 0)) for name, each in masks],
+        [(name, _green(is_positive)) for name, is_positive in masks],
         path,
         truth_rgb=_green((truth.grid_label == 0) & is_kept),
         covered=(
@@ -142,15 +141,15 @@ def _write_overlay(run: Run, subject: Subject, slide: int, mask: CellMask, path:
             access.grid.n_rows * access.grid.stride_px0 / access.height,
         ),
         title=f"{subject.records[slide]['name']}: {positive} by {run.strategy}, {run.engine}, "
-        f"{last['n_labels']} labels, F1 {_f1(last, slide)}; "
+        f"{_after(last, slide)}; "
         f"{subject.environment['weights']['kind']} weights",
     )
 
 
-def _f1(point: dict[str, Any], slide: int) -> str:
-    """Say the F1 of one slide at a point of the curve."""
+def _after(point: dict[str, Any], slide: int) -> str:
+    """Say what a point of the curve is of one slide."""
     f1 = (point["by_slide"][slide] if "by_slide" in point else point)["f1"]
-    return "not measured" if f1 is None else f"{f1:.3f}"
+    return f"{point['n_labels']} labels, F1 {'not measured' if f1 is None else f'{f1:.3f}'}"
 
 
 def _green(cells: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -100,7 +100,8 @@ class Run:
         The study as it ended.
     n_boundary : int
     masks : dict of int to list of CellMask
-        By session, of each slide: those that the protocol asks for and that a classifier gave.
+        By session that the protocol asks for, one of each slide; empty before two classes were
+        labelled.
     """
 
     strategy: str
@@ -234,6 +235,7 @@ def play(
                 progress(n_rounds)
         take_point(run, subject, number, reserved, seconds)
         if number in protocol.masks_after:
+            run.masks[number] = []
             with suppress(NotTrainedError):
                 slides = range(len(subject.slides))
                 run.masks[number] = [cell_mask(loop, subject, slide) for slide in slides]
