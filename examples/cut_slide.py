@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,30 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0, or 2 with one sentence on stderr when something cannot be used or written.
     """
-    parser = argparse.ArgumentParser(description="Cut an annotated slide into two, by regions.")
+    return command(cut, "Cut an annotated slide into two, by regions.", arguments)
+
+
+def command(
+    cut: Callable[[Path, Path, Path, float, int], None],
+    description: str,
+    arguments: list[str] | None,
+) -> int:
+    """Call what cuts a slide as the command line says.
+
+    Parameters
+    ----------
+    cut : callable
+        Takes slide, truth, folder to write to, share that is held out, and seed.
+    description : str
+    arguments : list of str or None
+        None: the process's own.
+
+    Returns
+    -------
+    int
+        As `main`.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("slide", type=Path)
     parser.add_argument("truth", type=Path, help="its annotations as GeoJSON of QuPath")
     parser.add_argument("out_dir", type=Path)

@@ -5,16 +5,15 @@ python examples/cut_tiles.py SLIDE TRUTH OUT_DIR [--share 0.3333] [--seed 0]
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import cv2
-from cut_slide import class_of, divide
+from cut_slide import class_of, command, divide
 from shapely.geometry import shape
 
-from slideloop.errors import OutputError, SlideloopError
+from slideloop.errors import OutputError
 from slideloop.slides.reader import open_slide
 
 
@@ -26,19 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0, or 2 with one sentence on stderr when something cannot be used or written.
     """
-    parser = argparse.ArgumentParser(description="Cut annotated squares into tile folders.")
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("truth", type=Path, help="a square per tile, as GeoJSON of QuPath")
-    parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--share", type=float, default=1 / 3, help="held out (default a third)")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    given = parser.parse_args(arguments)
-    try:
-        cut(given.slide, given.truth, given.out_dir, given.share, given.seed)
-    except (SlideloopError, OSError, json.JSONDecodeError) as err:
-        print(err, file=sys.stderr)
-        return 2
-    return 0
+    return command(cut, "Cut annotated squares into tile folders, by regions.", arguments)
 
 
 def cut(slide_path: Path, truth_path: Path, out: Path, share: float, seed: int) -> None:
