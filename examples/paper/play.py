@@ -170,9 +170,15 @@ def _gathered(part: dict[str, Any], folders: list[Path]) -> list[dict[str, Any]]
     """
     results = [json.loads((folder / "result.json").read_bytes()) for folder in folders]
     settings = results[0]["settings"]
+    cut = {name: settings[name] for name in ("patch", "filter")}
     common = {
         "settings": {name: settings.get(name) for name in SETTINGS} | {"slides": _slides(settings)},
-        "data": [{**row, "slide": Path(row["slide"]).name} for row in results[0]["data"]],
+        "data": [
+            {**row, **cut}
+            if "n_cells" in row
+            else {**row, "slide": f"{part['name']} tiles, {Path(row['slide']).name}"}
+            for row in results[0]["data"]
+        ],
     }
     full = results[0].get("full_supervision")
     runs = [run for result in results for run in result["runs"]]
@@ -308,16 +314,12 @@ def data_table(figures: Iterable[dict[str, Any]]) -> str:
     columns = ("slide or tiles", "patch", "filter", "cells", "patches", "by class", "on a boundary")
     lines: dict[str, None] = {}
     for figure in figures:
-        for part in figure["parts"]:
-            settings = part["settings"]
-            for row in part["data"]:
-                classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
-                n_cells, n_boundary = (
-                    f"{row[name]:,}" if name in row else "" for name in ("n_cells", "n_boundary")
-                )
-                cut = [str(settings[name] or "several") for name in ("patch", "filter")]
-                kept = (f"{row['n_patches']:,}", classes, n_boundary)
-                lines[_line([row["slide"], *(cut if n_cells else ("", "")), n_cells, *kept])] = None
+        for row in (row for part in figure["parts"] for row in part["data"]):
+            classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
+            counts = {name: f"{row[name]:,}" for name in row if name.startswith("n_")}
+            shown = {**row, **counts, "classes": classes}
+            names = ("slide", "patch", "filter", "n_cells", "n_patches", "classes", "n_boundary")
+            lines[_line(str(shown.get(name, "")) for name in names)] = None
     return "\n".join([_line(columns), _line(["---"] * len(columns)), *lines, ""])
 
 
