@@ -268,7 +268,7 @@ def _stack_masks(folder: Path, path: Path, experiment: dict[str, Any]) -> None:
 
 def table(figure: dict[str, Any]) -> str:
     """Return the tables of a figure: the ranking, and the measures after the last session."""
-    lines = [f"## {figure['title']}", ""]
+    lines = [f"### {figure['title']}", ""]
     for part in figure["parts"]:
         ((measure, rows),) = part["comparison"].items()
         settings = part["settings"]
@@ -315,7 +315,7 @@ def data_table(figures: Iterable[dict[str, Any]]) -> str:
     lines: dict[str, None] = {}
     for figure in figures:
         for row in (row for part in figure["parts"] for row in part["data"]):
-            classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
+            classes = ", ".join(f"{name} {n:,}" for name, n in sorted(row["patches"].items()))
             counts = {name: f"{row[name]:,}" for name in row if name.startswith("n_")}
             shown = {**row, **counts, "classes": classes}
             names = ("slide", "patch", "filter", "n_cells", "n_patches", "classes", "n_boundary")

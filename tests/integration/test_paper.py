@@ -125,7 +125,7 @@ def test_slides_are_measured_one_by_one_beside_full_supervision(
     full = played["full_supervision"]
     assert re.search(rf"\| all {full['n_labels']:,} labelled \|.*\| {full['f1']:.3f} \|", table)
     for row in played["data"]:
-        classes = ", ".join(f"{name} {n:,}" for name, n in row["patches"].items())
+        classes = ", ".join(f"{name} {n:,}" for name, n in sorted(row["patches"].items()))
         assert f"| {row['slide']} | 96 | tissue | {row['n_cells']:,} |" in table
         assert f"| {row['n_patches']:,} | {classes} | {row['n_boundary']:,} |" in table
     # A line per strategy in the picture of masks.
