@@ -7,8 +7,11 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from tests.command_line import QUICK, slideloop
 
@@ -178,10 +181,76 @@ def test_every_experiment_has_options_that_simulate_knows(path: Path) -> None:
         assert Path(program.format(here=EXAMPLES)).is_file()
 
 
+DOCS = EXAMPLES.parents[1] / "docs"
+
+
 def test_the_page_of_figures_says_what_the_figures_say() -> None:
-    docs = EXAMPLES.parents[1] / "docs"
-    text = (docs / "figures.md").read_text("utf-8")
+    text = (DOCS / "figures.md").read_text("utf-8")
     named = set(re.findall(r"<!-- figure: ([\w.-]+) -->", text))
-    assert named == {path.stem for path in (docs / "figures").glob("*.json")}
-    assert tables.page(text, docs / "figures") == text
-    assert tables.page(text.replace("0.9", "0.8"), docs / "figures") != text.replace("0.9", "0.8")
+    assert named == {path.stem for path in (DOCS / "figures").glob("*.json")}
+    assert tables.page(text, DOCS / "figures") == text
+    assert tables.page(text.replace("0.9", "0.8"), DOCS / "figures") != text.replace("0.9", "0.8")
+
+
+def figure(name: str) -> list[dict[str, Any]]:
+    """Return the parts of a figure for both networks, the stand-in first."""
+    paths = [DOCS / "figures" / f"{name}-{weights}.json" for weights in ("stand-in", "squeezenet")]
+    return [part for path in paths for part in json.loads(path.read_bytes())["parts"]]
+
+
+def heights(part: dict[str, Any], strategy: str) -> NDArray[np.float64]:
+    """Return the mean curve of a strategy."""
+    runs = [run["curve"] for run in part["runs"] if run["strategy"] == strategy]
+    return np.mean([[point["f1_unreviewed"] for point in curve] for curve in runs], axis=0)
+
+
+def test_the_words_of_the_page_are_those_of_its_numbers() -> None:
+    text = " ".join((DOCS / "figures.md").read_text("utf-8").split())
+    between = figure("fig5-colon")
+    labelled = [part for part in between if part["name"].endswith("on-search")]
+    parts = [*figure("fig2-colon"), *figure("fig3-colon"), *figure("fig3-tcga"), *between]
+    told: dict[str, list[tuple[str, float]]] = {}
+    for part in parts:
+        for row in next(iter(part["comparison"].values())):
+            if row["difference"] is not None:
+                found = (row["verdict"], row["difference"][0])
+                told.setdefault(row["strategy"], []).append(found)
+    for strategy in ("random", "front_mid_end", "top_k"):
+        assert {verdict for verdict, _ in told[strategy]} == {"behind"}
+    assert len(told["entropy"]) == 14 and "Of the fourteen comparisons" in text
+    level = [difference for verdict, difference in told["entropy"] if verdict == "not told"]
+    assert len(level) == 11 and "eleven tell no difference" in text
+    assert max(map(abs, level)) < 0.0025 and "none of these is above .002" in text
+    others = sorted((v, f"{abs(d):.3f}"[1:]) for v, d in told["entropy"] if v != "not told")
+    assert others == [("ahead", ".002"), ("behind", ".003"), ("behind", ".005")]
+    assert "ahead by .002" in text and "in two behind by .003 and .005" in text
+    here = [*figure("fig3-colon"), *figure("fig3-tcga"), *labelled]
+    for group, counts in ((here, [8, 0]), ([p for p in parts if p not in here], [1, 5])):
+        verdicts = [
+            row["verdict"]
+            for part in group
+            for row in next(iter(part["comparison"].values()))
+            if row["strategy"] == "hybrid"
+        ]
+        assert [verdicts.count("behind"), verdicts.count("not told")] == counts
+    assert "in all eight cases" in text and "in five cases of six" in text
+
+    own = [part for part in between if part["name"] == "own-queries-on-held-out"]
+    other = [part for part in between if part["name"].startswith("queries-of")]
+    cnfp, random = ([f"{heights(p, s)[-1]:.3f}"[1:] for p in own] for s in ("cnfp", "random"))
+    full = [f"{part['full_supervision']['f1_unreviewed']:.3f}"[1:] for part in own]
+    sentence = (
+        f"an F1 of {cnfp[0]} (SqueezeNet {cnfp[1]}), all 1,236 patches of the labelled part "
+        f"{full[0]} ({full[1]}), 250 random ones {random[0]} ({random[1]})."
+    )
+    assert sentence in text
+    curves = [heights(part, "cnfp") for part in (own[0], other[0], own[1], other[1])]
+    assert {int(curve.argmax()) for curve in curves} == {2, 3, 4}
+    top = [f"{curve.max():.3f}"[1:] for curve in curves]
+    assert f"at 75 to 125 labels ({top[0]} to {top[1]}; SqueezeNet {top[2]} to {top[3]})" in text
+    assert all(0.015 < curve.max() - curve[-1] < 0.035 for curve in curves)
+    areas = [
+        next(r["area"][0] for r in p["comparison"]["f1_unreviewed"] if r["strategy"] == "cnfp")
+        for p in (*own, *other)
+    ]
+    assert max(abs(areas[0] - areas[2]), abs(areas[1] - areas[3])) < 0.0015
