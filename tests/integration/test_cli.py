@@ -92,7 +92,7 @@ def test_simulate_leaves_what_it_promises(played: Path):
 
 def test_the_result_has_the_fields_of_the_interface(played: Path):
     result = _result(played)
-    assert result.keys() == {"settings", "runs", "summary", "comparison"}
+    assert result.keys() == {"settings", "runs", "data", "summary", "comparison"}
     assert result["settings"]["weights"]["kind"] == "random"
     assert len(result["runs"]) == 4
     for run in result["runs"]:
@@ -121,7 +121,8 @@ def test_the_strategies_are_ranked_with_what_chance_may_do(
     names = ("--strategy", "random", "--strategy", "cnfp", "--seeds", 1)
     outcome = _simulate(small_slides, small_workspace, tmp_path, *names)
     lines = outcome.out.splitlines()
-    start = lines.index("Area under the curve of F1 on unreviewed patches, by seed beside cnfp:")
+    what = "Area under the curve of F1 on unreviewed patches"
+    start = lines.index(f"{what}, by seed beside cnfp, this slide:")
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["1.", "2."]
     assert sum("chance may do that on this slide" in line for line in lines) == 1
     assert "One seed does not tell chance from difference" in outcome.out
