@@ -113,8 +113,10 @@ def main(arguments: list[str] | None = None) -> int:
         rows = compare(parts, measure, experiment.get("reference"))
         figure["comparison"] = {measure: as_records(rows)}
     _write(figure, out)
-    for part in experiment["part"]:
-        _stack_masks(out / part["name"], out / f"{part['name']}-masks.png", experiment)
+    if "--mask-after" in experiment["arguments"]:
+        for part in experiment["part"]:
+            folders = [out / part["name"] / strategy for strategy in experiment["strategies"]]
+            _stack_masks(folders, out / f"{part['name']}-masks.png")
     print(out / "table.md")
     return 0
 
@@ -180,27 +182,26 @@ def _gathered(part: dict[str, Any], folders: list[Path]) -> list[dict[str, Any]]
             for row in results[0]["data"]
         ],
     }
-    full = results[0].get("full_supervision")
     runs = [run for result in results for run in result["runs"]]
-    slides = part.get("on")
-    if slides is None:
-        curves = {"runs": [_of_run(run, None) for run in runs]}
-        return [{"name": part["name"], **common, **_of_full(full, None), **curves}]
+    slides = runs[0]["slides"]
+    measured_on = {f"{part['name']}-on-{Path(s).stem}": slides.index(s) for s in part.get("on", [])}
     return [
         {
-            "name": f"{part['name']}-on-{Path(slide).stem}",
+            "name": name,
             **common,
-            **_of_full(full, runs[0]["slides"].index(slide)),
-            "runs": [_of_run(run, run["slides"].index(slide)) for run in runs],
+            **_of_full(results[0].get("full_supervision"), slide),
+            "runs": [_of_run(run, slide) for run in runs],
         }
-        for slide in slides
+        for name, slide in (measured_on or {part["name"]: None}).items()
     ]
 
 
 def _of_full(full: dict[str, Any] | None, slide: int | None) -> dict[str, Any]:
     """Return what is kept of full supervision: nothing of a slide that it was trained on."""
-    measured = full if full is None or slide is None else full["by_slide"][slide]
-    if full is None or measured is None:
+    if full is None:
+        return {}
+    measured = full if slide is None else full["by_slide"][slide]
+    if measured is None:
         return {}
     kept = {name: _short(measured[name]) for name in POINT if name in measured}
     return {"full_supervision": {"n_labels": full["n_labels"], **kept}}
@@ -254,13 +255,12 @@ def _write(figure: dict[str, Any], out: Path) -> None:
     (out / "table.md").write_text(table(figure) + "\n" + data_table([figure]), "utf-8")
 
 
-def _stack_masks(folder: Path, path: Path, experiment: dict[str, Any]) -> None:
+def _stack_masks(folders: Iterable[Path], path: Path) -> None:
     """Put the masks of the first seed below each other, a line per strategy (paper, Fig. 4)."""
     pictures = [
         np.asarray(cv2.imread(str(overlay)))
-        for strategy in experiment["strategies"]
-        if json.loads((folder / strategy / "result.json").read_bytes())["settings"]["masks_after"]
-        for overlay in sorted((folder / strategy).glob(f"overlay-{strategy}-*.png"))[:1]
+        for folder in folders
+        for overlay in sorted(folder.glob("overlay-*.png"))[:1]
     ]
     if pictures:
         cv2.imwrite(str(path), np.vstack(pictures))

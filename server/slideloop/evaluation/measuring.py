@@ -16,6 +16,8 @@ from slideloop.studies.prediction import best_of
 from slideloop.studies.settings import EXCLUDE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from slideloop.evaluation.subjects import Subject
@@ -90,18 +92,16 @@ def full_supervision(
     if subject.of_tiles:
         measured = _measure_tiles(engine, database, models, subject)
     else:
-        of = {s: _scores(subject, s, *_predicted(engine, database, models, s)) for s in others}
+        of = {s: _scores(subject, s, _predicted(engine, database, models, s)) for s in others}
         by_slide = [of.get(slide) for slide in range(len(subject.stores))]
         measured = {**macro_over_slides(list(of.values())), "by_slide": by_slide}
     return {"n_labels": len(labelled.refs), **measured}
 
 
-def _predicted(
-    engine: Engine, database: Database, models: Models, slide: int
-) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
-    """Return a slide's classes, nothing of it left out and nothing reviewed."""
-    store, none = database.stores[slide], np.zeros(0, np.int64)
-    return best_of(engine.predict(store, len(store), models))[0], none, none
+def _predicted(engine: Engine, database: Database, models: Models, slide: int) -> NDArray[np.int16]:
+    """Return the classes of all patches of a slide, or of a folder of tiles."""
+    store = database.stores[slide]
+    return best_of(engine.predict(store, len(store), models))[0]
 
 
 def _measure_slide(
@@ -115,16 +115,15 @@ def _measure_slide(
         return dict.fromkeys(names)
     labels = loop.study.labels_of(slide)
     excluded = [place for place, label in labels.items() if label.name == EXCLUDE]
-    left_out = np.array([*reserved, *excluded], np.int64)
-    return _scores(subject, slide, predicted, left_out, np.array(list(labels), np.int64))
+    return _scores(subject, slide, predicted, [*reserved, *excluded], list(labels))
 
 
 def _scores(
     subject: Subject,
     slide: int,
     label: NDArray[np.int16],
-    left_out: NDArray[np.int64],
-    reviewed: NDArray[np.int64],
+    left_out: Sequence[int] = (),
+    reviewed: Sequence[int] = (),
 ) -> dict[str, float | int | None]:
     """Score a slide's predicted classes; all but `subject` and `slide` by place in the index."""
     truth, store = subject.truths[slide], subject.stores[slide]
@@ -136,8 +135,10 @@ def _scores(
     is_reviewed = np.zeros(truth.grid_label.shape, bool)
     predicted[row, column] = label
     is_scored[row, column] = True
-    is_scored[row[left_out], column[left_out]] = False
-    is_reviewed[row[reviewed], column[reviewed]] = True
+    for place in left_out:
+        is_scored[row[place], column[place]] = False
+    for place in reviewed:
+        is_reviewed[row[place], column[place]] = True
     return slide_measures(
         truth.grid_label,
         predicted,
@@ -163,6 +164,5 @@ def _measure_tiles(
     precision = precision_at_10(label, neighbours, len(subject.classes))
     accuracy = None
     if models is not None and models.has_classifier:
-        predicted = best_of(engine.predict(database.stores[held_out], len(label), models))[0]
-        accuracy = float((predicted == label).mean())
+        accuracy = float((_predicted(engine, database, models, held_out) == label).mean())
     return {"accuracy": accuracy, "perfect_p10": precision.perfect_p10, "p10": precision.p10}
