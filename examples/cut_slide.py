@@ -84,10 +84,7 @@ def divide(features: list[Feature], share: float, seed: int) -> tuple[list[Featu
     TruthError
         If a class has a single region.
     """
-    if not 0 < share < 1:
-        raise InvalidInputError(
-            f"A share of {share} cannot be cut.", hint="Give one above 0, below 1."
-        )
+    check_share(share)
     rng = np.random.default_rng([seed, 2])
     by_class: dict[str, list[list[Feature]]] = {}
     for region in regions_of(features):
@@ -100,11 +97,24 @@ def divide(features: list[Feature], share: float, seed: int) -> tuple[list[Featu
                 f"Class {name!r} has a single region, which cannot be divided.",
                 hint="Use a slide with at least two regions of each class.",
             )
-        n = min(max(1, round(share * len(regions))), len(regions) - 1)
+        n = n_held_out(len(regions), share)
         order = rng.permutation(len(regions))
         for place, i in enumerate(order):
             (held_out if place < n else search).extend(regions[i])
     return search, held_out
+
+
+def check_share(share: float) -> None:
+    """Refuse a share that leaves one of two parts empty."""
+    if not 0 < share < 1:
+        raise InvalidInputError(
+            f"A share of {share} cannot be cut.", hint="Give one above 0, below 1."
+        )
+
+
+def n_held_out(n: int, share: float) -> int:
+    """Return how many of n, at least two, are held out: at least one and at most all but one."""
+    return min(max(1, round(share * n)), n - 1)
 
 
 def rings_of(feature: Feature) -> list[NDArray[np.int32]]:

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from cut_slide import check_share, n_held_out
 
-from slideloop.errors import InvalidInputError, SlideloopError
+from slideloop.errors import SlideloopError
 from slideloop.evaluation.tiles import read_tile_folder
 
 
@@ -40,10 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def divide(folder: Path, out: Path, share: float, seed: int) -> None:
     """Hold out the same share of each class; a class of one tile is left out, and said."""
-    if not 0 < share < 1:
-        raise InvalidInputError(
-            f"A share of {share} cannot be cut.", hint="Give one above 0, below 1."
-        )
+    check_share(share)
     rng = np.random.default_rng([seed, 2])
     found = read_tile_folder(folder)
     for name in found.classes:
@@ -51,7 +49,7 @@ def divide(folder: Path, out: Path, share: float, seed: int) -> None:
         if len(tiles) < 2:
             print(f"{name}: left out, it has a single tile")
             continue
-        n = min(max(1, round(share * len(tiles))), len(tiles) - 1)
+        n = n_held_out(len(tiles), share)
         for place, i in enumerate(rng.permutation(len(tiles))):
             target = out / ("held-out" if place < n else "search") / name
             target.mkdir(parents=True, exist_ok=True)
