@@ -39,6 +39,10 @@ max-examples = {n_stateful}
 [checks.positive_data_acceptance]
 # 422 is also for what no schema can say: a query on glass, a polygon that crosses itself.
 expected-statuses = ["2xx", "404", "409", "422"]
+
+[checks.negative_data_rejection]
+# 431 is also for a value in the URL that is far longer than its field may be.
+expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "431"]
 """
 
 

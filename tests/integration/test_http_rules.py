@@ -341,7 +341,7 @@ def test_the_description_documents_how_every_operation_refuses(client: FlaskClie
     for path, operations in description["paths"].items():
         for verb, operation in operations.items():
             refusals = {code for code in operation["responses"] if code >= "400"}
-            wanted = {"401", "403", "422", "500"}
+            wanted = {"401", "403", "422", "431", "500"}
             if "requestBody" in operation:
                 wanted |= {"413", "415"}
             assert wanted <= refusals, (verb, path)

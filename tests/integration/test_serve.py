@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from tests.command_line import QUICK, slideloop
@@ -26,6 +27,7 @@ from tests.services import quick_settings
 
 from slideloop.api.app import ServeOptions, create_app
 from slideloop.api.paths import Roots
+from slideloop.api.schemas import MAX_PATH
 from slideloop.api.serving import bind, front
 from slideloop.api.waiting import SEATS
 from slideloop.errors import InvalidInputError
@@ -123,7 +125,7 @@ def test_a_body_far_above_the_limit_is_refused_before_it_is_sent(port: int) -> N
         (("Content-Length: x",), 400),
         (("Content-Length: -1",), 400),
         (("Content-Length: 1", "Content-Length: 2"), 400),
-        (("X: " + "x" * 100_000,), 431),
+        (("X: " + "x" * 2**17,), 431),
         (("Bad Name: x",), 400),
     ],
 )
@@ -132,6 +134,12 @@ def test_what_is_no_request_is_a_problem(port: int, lines: tuple[str, ...], stat
     assert answered == answer["status"] == status
     assert headers["content-type"] == "application/problem+json"
     assert REQUEST_ID.fullmatch(answer["request_id"])
+
+
+@pytest.mark.parametrize(("length", "status"), [(MAX_PATH, 404), (MAX_PATH + 1, 422)])
+def test_the_longest_path_fits_into_a_url(port: int, length: int, status: int) -> None:
+    path = quote("/" + "\U0001f52c" * (length - 1))
+    assert _send(port, _head(port, first=f"GET {API}/slides?path={path} HTTP/1.1"))[0] == status
 
 
 def test_a_name_in_the_request_line_does_not_replace_the_host(port: int) -> None:

@@ -33,6 +33,11 @@ _HTTP_WORDS = {
     404: ("unknown_path", "There is nothing at this path.", "See /api/v1/docs for what there is."),
     405: ("method_not_allowed", "This path does not know the verb.", "Use a verb of `Allow`."),
     413: ("too_large", "The body is larger than 16 MiB.", "Send it in smaller parts."),
+    431: (
+        "headers_too_large",
+        "The request line and its headers are larger than 128 KiB.",
+        "Name shorter paths and values in the URL.",
+    ),
 }
 
 

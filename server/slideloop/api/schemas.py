@@ -159,7 +159,7 @@ class Job(Answer):
 PROBLEM_CONTENT = {
     "application/problem+json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
 }
-USUAL_REFUSALS = (400, 401, 403, 422, 500, 503)
+USUAL_REFUSALS = (400, 401, 403, 422, 431, 500, 503)
 """What any request may be answered with; 413 and 415 are added where there is a body."""
 
 

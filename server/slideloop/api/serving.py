@@ -36,7 +36,9 @@ IDLE_S = 120
 GRACE_S = 2
 """Seconds that answers under way have when the server ends."""
 
-MOST_HEADER_BYTES = 64 * 2**10
+MOST_HEADER_BYTES = 128 * 2**10
+"""Above the longest path that the description allows: a character takes 12 bytes in a URL."""
+
 _BODY_MARGIN = 64 * 2**10
 """Above the limit of the app, so that the app is who refuses."""
 
