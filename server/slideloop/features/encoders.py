@@ -17,7 +17,8 @@ from torch import nn
 
 from slideloop.errors import InvalidInputError, StoreMismatchError, WeightsError
 from slideloop.features.folding import fold
-from slideloop.features.precision import DTYPES, choose_precision, half_of
+from slideloop.features.fourier import pays
+from slideloop.features.precision import DTYPES, FOURIER, choose_precision, half_of
 from slideloop.features.quantised import makers, quantised
 from slideloop.features.resident import ResidentRows
 from slideloop.features.weights import RANDOM_SEED, Weights, load_weights
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slideloop.features.normalisation import Normalisation
-    from slideloop.features.precision import Precision
+    from slideloop.features.precision import HeadPrecision, Precision
 
 INPUT_PX = 224
 """Side of the network's input in pixels (paper, section 3)."""
@@ -40,6 +41,9 @@ READERS = {"cpu": 1, "cuda": 8, "mps": 4}
 """Threads that read patches, by device: above a processor's network one keeps up."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+N_POOLING = 2
+"""Layers at the end of a head that make a vector of its maps."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,11 @@ class Encoder:
         Where the backbone runs.
     precision : {"fp32", "bf16", "int8"}
         In which format.
-    head_precision : {"fp32", "bf16"}
-        In which format heads that are trained above it compute: the same, where that is one to
-        train in.
+    head_precision : {"fp32", "bf16", "fp32-fourier"}
+        In which format heads that are trained above it compute. On a processor that is float32 by
+        Fourier transforms, where these pay; otherwise the backbone's, if it is one to train in.
     makers : dict of str
-        What else its bits depend on, beside torch: with int8, its libraries and the heads' format.
+        What else its bits depend on, beside torch: with int8, its libraries.
     batch : int
         Patches per call; short batches are padded, so a patch's bits never depend on its batch.
     n_readers : int
@@ -160,17 +164,22 @@ class Encoder:
         folded = fold(backbone.eval()).requires_grad_(False).to(device)
         folded = folded.to(memory_format=torch.channels_last)  # pyright: ignore
         name = f"{architecture.name} {weights.sha256}"
-        self.head_precision: Precision = (
+        chosen: Precision = (
             choose_precision(folded, device, name, self.batch, INPUT_PX)
             if precision in ("auto", "int8")
             else cast("Precision", precision)
         )
-        self.precision = "int8" if precision == "int8" else self.head_precision
-        self.makers: dict[str, str] = {}
-        if self.precision == "int8":
-            self.makers = {"head_dtype": self.head_precision, "int8": makers()}
+        self.precision = "int8" if precision == "int8" else chosen
+        self.makers = {"int8": makers()} if precision == "int8" else {}
         self._backbone = self._in_format(folded, name)
         self._head = head.eval().requires_grad_(False).to(device)
+        self.head_precision: HeadPrecision = (
+            FOURIER if precision != "bf16" and self._head_may_be_transformed() else chosen
+        )
+
+    def _head_may_be_transformed(self) -> bool:
+        maps_of = nn.Sequential(*list(self._head.children())[:-N_POOLING])
+        return self.device.type == "cpu" and pays(maps_of, self.architecture.feature_shape[-1])
 
     def _in_format(self, folded: nn.Module, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         if self.precision != "int8":

@@ -38,6 +38,7 @@ def environment(encoder: Encoder, normalisation: Any) -> dict[str, Any]:
         "normalisation": normalisation,
         "device": encoder.device.type,
         "dtype": encoder.precision,
+        "head_dtype": encoder.head_precision,
         **encoder.makers,
         "n_threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16"]
 
+FOURIER = "fp32-fourier"
+"""Of heads: float32, the convolutions by Fourier transforms (`slideloop.features.fourier`)."""
+
+HeadPrecision = Literal["fp32", "bf16", "fp32-fourier"]
+
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 WORTH_IT = 1.2

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from slideloop.errors import StoreDamagedError, StoreMismatchError
-from slideloop.features.precision import DTYPES
 from slideloop.learning.engine import Models, Scores, digest
 from slideloop.learning.heads import (
     EMBED_BATCH,
     TrainingSettings,
+    dtype_of,
     folded,
     run,
     train_classifier,
@@ -255,8 +255,8 @@ class FaithfulEngine:
     ) -> list[NDArray[np.float32]]:
         """Run models over features, all in one pass, in batches of one shape, the last padded."""
         precision = self._encoder.head_precision
-        device, dtype = self._encoder.device, DTYPES[precision]
-        heads = [folded(model, precision) for model in models]
+        device, dtype = self._encoder.device, dtype_of(precision)
+        heads = [folded(model, precision, features.shape[-1]) for model in models]
         parts: list[list[NDArray[np.float32]]] = [[] for _ in models]
         for start in range(0, len(features), EMBED_BATCH):
             if progress:

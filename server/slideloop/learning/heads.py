@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from slideloop.features.encoders import N_POOLING
 from slideloop.features.folding import fold
-from slideloop.features.precision import DTYPES
+from slideloop.features.fourier import PositionsFirst
+from slideloop.features.precision import FOURIER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EMBED_BATCH = 256
-
-N_POOLING = 2
-"""Layers at the end of a head that make a vector of its maps."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,8 @@ def train_metric(
         Of everything random in it.
     progress : callable, optional
         Called with the share done after each batch; what it raises ends the training.
-    precision : {"fp32", "bf16"}
-        Of the convolutions; parameters, pooling and losses are float32 in either.
+    precision : {"fp32", "bf16", "fp32-fourier"}
+        Of the convolutions; parameters, pooling and losses are float32 in any.
 
     Returns
     -------
@@ -182,14 +181,19 @@ def _fit(
     precision: str,
 ) -> None:
     """Run all epochs; BatchNorm trains, and a batch for which there is no loss does no step."""
-    device = features.device
+    device, network = features.device, model
+    if precision == FOURIER:
+        maps_of, pooling, rest = parts_of(model)
+        maps_of = PositionsFirst(maps_of, features.shape[-1], is_fixed=False)
+        network = _joined(maps_of, pooling, rest)
+        features = features.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(
         model.parameters(), settings.learning_rate, fused=device.type != "mps"
     )
     is_narrow = precision == "bf16"
     features = features.bfloat16() if is_narrow else features
     shuffle = torch.Generator().manual_seed(seed)
-    model.train()
+    network.train()
     for epoch in range(settings.epochs):
         parts = batches(len(labels), settings.batch, shuffle)
         for number, chosen in enumerate(parts):
@@ -198,7 +202,7 @@ def _fit(
             batch = chosen.to(device)
             # A single batch holds all samples in their order: no copy.
             part = features if len(parts) == 1 else features[batch]
-            value = loss(run(model, part, precision), labels[batch], weights[batch])
+            value = loss(run(network, part, precision), labels[batch], weights[batch])
             if value is None:
                 continue
             optimiser.zero_grad()
@@ -215,7 +219,7 @@ def run(model: nn.Module, features: torch.Tensor, precision: str) -> torch.Tenso
     model : Module
         A `Sequential` that ends in pooling and flattening, or such a one and a linear layer.
     features : Tensor, shape (n, channels, height, width)
-    precision : {"fp32", "bf16"}
+    precision : {"fp32", "bf16", "fp32-fourier"}
         Of the convolutions; what is pooled is float32, so that embeddings keep their digits.
 
     Returns
@@ -228,10 +232,34 @@ def run(model: nn.Module, features: torch.Tensor, precision: str) -> torch.Tenso
     return rest(pooling(maps.float() if precision == "bf16" else maps))
 
 
-def folded(model: nn.Module, precision: str) -> nn.Module:
-    """Return a trained model with BatchNorm in its convolutions, to be `run` many times."""
+def folded(model: nn.Module, precision: str, side: int) -> nn.Module:
+    """Return a trained model with BatchNorm in its convolutions, to be `run` many times.
+
+    Parameters
+    ----------
+    model : Module
+        As `train_metric` or `train_classifier` gives it.
+    precision : {"fp32", "bf16", "fp32-fourier"}
+        To be run in.
+    side : int
+        Of the features, in pixels.
+    """
     maps_of, pooling, rest = parts_of(model)
-    maps_of = fold(maps_of).to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore
+    maps_of = fold(maps_of)
+    if precision == FOURIER:
+        maps_of = PositionsFirst(maps_of, side, is_fixed=True)
+    else:
+        maps_of.to(dtype=dtype_of(precision), memory_format=torch.channels_last)  # pyright: ignore
+    return _joined(maps_of, pooling, rest)
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the type that features have on their way into a head."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _joined(maps_of: nn.Module, pooling: nn.Sequential, rest: nn.Sequential) -> nn.Module:
+    """Put together what `parts_of` takes apart."""
     return nn.Sequential(nn.Sequential(maps_of, *pooling), *rest)
 
 

@@ -135,6 +135,15 @@ def test_features_beyond_float16_are_clamped_and_not_infinite(tmp_path: Path) ->
     assert np.isfinite(full).all() and np.isfinite(pooled).all()
 
 
+def test_the_papers_head_runs_by_fourier_transforms_unless_told_otherwise() -> None:
+    def of(name: str, precision: str) -> str:
+        return load_encoder(name, "random", "cpu", precision).head_precision
+
+    assert of("resnet18", "auto") == of("resnet18", "fp32") == "fp32-fourier"
+    assert of("resnet18", "bf16") == "bf16"
+    assert of("resnet18-layer4.0", "fp32") == of("squeezenet1_1", "fp32") == "fp32"
+
+
 def test_each_head_is_a_copy_of_the_pretrained_one(squeezenet: Encoder) -> None:
     one, other = squeezenet.new_head(), squeezenet.new_head()
     with torch.no_grad():

@@ -87,7 +87,7 @@ def test_what_made_the_features_is_recorded(whole: Encoder) -> None:
 
 
 def test_heads_train_in_a_format_that_can_be_trained(whole: Encoder) -> None:
-    assert whole.head_precision in ("fp32", "bf16")
+    assert whole.head_precision in ("fp32", "bf16", "fp32-fourier")
 
 
 def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

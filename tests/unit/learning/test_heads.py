@@ -17,6 +17,8 @@ from slideloop.learning.heads import (
     TrainingSettings,
     TripletTraining,
     batches,
+    folded,
+    run,
     train_classifier,
     train_metric,
 )
@@ -24,6 +26,8 @@ from slideloop.learning.heads import (
 MARGIN = 0.2
 LEARNING_RATE = 1e-4
 VARIANTS = list(itertools.product(("normalised", "raw"), ("batch_hard", "hard")))
+FORMATS = pytest.mark.parametrize("precision", ["fp32", "fp32-fourier"])
+"""By torch's convolutions and by our own."""
 
 Samples = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -165,12 +169,15 @@ def test_without_triplets_there_is_no_loss() -> None:
 # Whole trainings -----------------------------------------------------------------------------
 
 
+@FORMATS
 @pytest.mark.parametrize(("metric_distance", "mining"), VARIANTS)
-def test_the_metric_model_comes_out_the_same(metric_distance: Any, mining: Any) -> None:
+def test_the_metric_model_comes_out_the_same(
+    metric_distance: Any, mining: Any, precision: str
+) -> None:
     data = samples()
     settings = settings_of(metric_distance=metric_distance, mining=mining)
     start = thin_head().double()
-    trained = train_metric(copy.deepcopy(start), *data, settings, seed=1)
+    trained = train_metric(copy.deepcopy(start), *data, settings, seed=1, precision=precision)
 
     def loss_of(*batch: Any) -> torch.Tensor | None:
         return own_triplet_loss(*batch, metric_distance, mining)
@@ -180,12 +187,15 @@ def test_the_metric_model_comes_out_the_same(metric_distance: Any, mining: Any) 
     assert_same_parameters(trained, expected)
 
 
-def test_the_classifier_comes_out_the_same() -> None:
+@FORMATS
+def test_the_classifier_comes_out_the_same(precision: str) -> None:
     data = samples()
     start = thin_head().double()
     torch.set_default_dtype(torch.float64)
     try:
-        trained = train_classifier(copy.deepcopy(start), 4, *data, settings_of(), seed=5)
+        trained = train_classifier(
+            copy.deepcopy(start), 4, *data, settings_of(), seed=5, precision=precision
+        )
         torch.manual_seed(5)
         model = nn.Sequential(copy.deepcopy(start), nn.Linear(32, 4))
     finally:
@@ -199,11 +209,14 @@ def test_the_classifier_comes_out_the_same() -> None:
     assert_same_parameters(trained, own_training(model, loss_of, data, 3))
 
 
-def test_several_batches_are_shuffled_by_the_seed_and_all_step() -> None:
+@FORMATS
+def test_several_batches_are_shuffled_by_the_seed_and_all_step(precision: str) -> None:
     features, labels, weights = samples(17)
     start = thin_head().double()
     settings = settings_of(batch=8, epochs=2)
-    trained = train_metric(copy.deepcopy(start), features, labels, weights, settings, seed=3)
+    trained = train_metric(
+        copy.deepcopy(start), features, labels, weights, settings, seed=3, precision=precision
+    )
     expected = copy.deepcopy(start).train()
     optimiser = torch.optim.Adam(expected.parameters(), lr=LEARNING_RATE)
     shuffle = torch.Generator().manual_seed(3)
@@ -264,9 +277,10 @@ def test_a_batch_without_triplets_does_no_step(mining: Any) -> None:
     assert not has_moved(start, trained)
 
 
-def test_batch_norm_trains_and_is_frozen_afterwards() -> None:
-    start = thin_head().double()
-    trained = train_metric(copy.deepcopy(start), *samples(), settings_of(epochs=2), seed=0)
+@FORMATS
+def test_batch_norm_trains_and_is_frozen_afterwards(precision: str) -> None:
+    start, settings = thin_head().double(), settings_of(epochs=2)
+    trained = train_metric(copy.deepcopy(start), *samples(), settings, 0, precision=precision)
     before, after = start.state_dict(), trained.state_dict()
     means = [name for name in before if name.endswith("running_mean")]
     assert len(means) == 2
@@ -287,14 +301,15 @@ def test_the_pretrained_head_stays_as_it_was(resnet18: Encoder) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@FORMATS
 @pytest.mark.parametrize("batch", [512, 5])
-def test_the_same_seed_gives_the_same_bits(batch: int) -> None:
+def test_the_same_seed_gives_the_same_bits(batch: int, precision: str) -> None:
     features, labels, weights = (t.float() if t.is_floating_point() else t for t in samples())
     data = (features, labels, weights, settings_of(batch=batch, epochs=2))
 
     def models(seed: int) -> list[torch.Tensor]:
-        metric = train_metric(thin_head(), *data, seed)
-        classifier = train_classifier(thin_head(), 3, *data, seed)
+        metric = train_metric(thin_head(), *data, seed, precision=precision)
+        classifier = train_classifier(thin_head(), 3, *data, seed, precision=precision)
         return [*metric.state_dict().values(), *classifier.state_dict().values()]
 
     first = models(4)
@@ -302,6 +317,15 @@ def test_the_same_seed_gives_the_same_bits(batch: int) -> None:
     again, other = models(4), models(5)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@FORMATS
+def test_what_is_folded_is_the_same_function(precision: str) -> None:
+    features, labels, weights = (t.float() if t.is_floating_point() else t for t in samples())
+    trained = train_classifier(thin_head(), 3, features, labels, weights, settings_of(), seed=0)
+    quick = folded(trained, precision, features.shape[-1])
+    found = run(quick, features.contiguous(memory_format=torch.channels_last), precision)
+    torch.testing.assert_close(found, trained(features), rtol=1e-4, atol=1e-5)
 
 
 def test_training_leaves_torchs_own_generator_alone() -> None:
