@@ -106,7 +106,8 @@ class Slides:
         fingerprint = f"{self.base.store.identity['fingerprint']}/{number}"
         return {**self.base.store.identity, "fingerprint": fingerprint, "drawing": drawing}
 
-    def _make(self, number: int, identity: dict[str, Any]) -> FeatureStore:
+    def pooled(self, number: int) -> NDArray[np.float16]:
+        """Return the features of a slide."""
         self.label(number)
         rng = np.random.default_rng((number, 1))
         n_channels = self._pooled.shape[1]
@@ -114,7 +115,9 @@ class Slides:
         shift = SHIFT * self._spread * rng.standard_normal(n_channels, np.float32)
         pooled = self._pooled[self._rows[number]] * scale + shift
         pooled += JITTER * self._spread * rng.standard_normal(pooled.shape, np.float32)
-        rows = np.maximum(pooled, 0).astype(np.float16)
+        return np.maximum(pooled, 0).astype(np.float16)
+
+    def _make(self, number: int, identity: dict[str, Any]) -> FeatureStore:
         n_columns = int(np.ceil(np.sqrt(self._n)))
         place = np.arange(self._n, dtype=np.int32)
         cells = np.column_stack((place % n_columns, place // n_columns))
@@ -124,11 +127,22 @@ class Slides:
             "n_threads": 1,
             "details": {},
         }
-        writer = StoreWriter.open(self._root, identity, "pooled", more)
-        for start in range(0, self._n, BATCH):
-            end = min(start + BATCH, self._n)
-            writer.append({"cells": cells[start:end], "pooled": rows[start:end]}, end, {})
-        return writer.finish()
+        return write_store(self._root, identity, more, cells, self.pooled(number))
+
+
+def write_store(
+    root: Path,
+    identity: dict[str, Any],
+    more: dict[str, Any],
+    cells: NDArray[np.int32],
+    pooled: NDArray[np.float16],
+) -> FeatureStore:
+    """Write features as an index does, batch by batch."""
+    writer = StoreWriter.open(root, identity, "pooled", more)
+    for start in range(0, len(cells), BATCH):
+        end = min(start + BATCH, len(cells))
+        writer.append({"cells": cells[start:end], "pooled": pooled[start:end]}, end, {})
+    return writer.finish()
 
 
 class Memory:
@@ -154,12 +168,12 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._has_ended.wait(0.01):
-            self.most_kib = max(self.most_kib, _status("RssAnon"))
+            self.most_kib = max(self.most_kib, process_status("RssAnon"))
 
 
-def _status(name: str) -> int:
-    """Return a line of the process's status in KiB; 0 where the system has no such thing."""
-    path = Path("/proc/self/status")
+def process_status(name: str, pid: int | str = "self") -> int:
+    """Return a line of a process's status in KiB; 0 where the system has no such thing."""
+    path = Path(f"/proc/{pid}/status")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
@@ -242,7 +256,8 @@ def predict(loop: Loop, slides: Slides) -> dict[str, Any]:
     }
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def times_of(seconds: list[float]) -> dict[str, float]:
+    """Return number, median, 95th percentile and highest."""
     return {
         "n": len(seconds),
         "median_s": round(float(np.median(seconds)), 4),
@@ -272,7 +287,7 @@ def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
                 added.append(add_slide(loop, slides, len(loop.study.slides)))
             memory.take()
             first, *others = play(loop, slides, options.sessions, rng)
-            found = {"first_s": round(first, 4), **_spread(others)}
+            found = {"first_s": round(first, 4), **times_of(others)}
             rounds[size] = {**found, "own_memory_mib": memory.take()}
             print(f"{size} slides: {rounds[size]}", file=sys.stderr)
         prediction = predict(loop, slides)

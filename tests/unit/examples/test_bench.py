@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slideloop.evaluation.generated import Scene, truth_geojson, write_slide
 from slideloop.features.encoders import load_encoder
 from slideloop.features.normalisation import IMAGENET
 from slideloop.features.workspace import PatchOptions, Workspace
@@ -94,6 +95,24 @@ def test_the_ratios_are_printed(ran: tuple[dict[str, Any], str]):
     for found in comparisons(result):
         ratio = found["ratio"]
         assert f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" in said
+
+
+@pytest.mark.slow
+def test_a_study_over_several_slides_on_a_server_shows_what_its_masks_say(tmp_path: Path):
+    scene = Scene(0, 1024, 768)
+    write_slide(scene, tmp_path / "slide.tif")
+    (tmp_path / "truth.geojson").write_text(json.dumps(truth_geojson(scene)))
+    real = [str(tmp_path / "slide.tif"), str(tmp_path / "truth.geojson"), "--patch", "128"]
+    few = ["--patches", "49", "--sizes", "1", "3", "--sessions", "2", "--weights", "random"]
+    command = [sys.executable, str(BENCHMARKS / "many_over_http.py"), *real, *few]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["n_patches"] == 3 * 49
+    assert found["n_shown"] == 5
+    assert found["n_shown_with_another_rank"] == 0
+    assert list(found["rounds"]) == ["1", "3"]
+    assert all(times["first_s"] > 0 and times["n"] == 7 for times in found["rounds"].values())
 
 
 def test_a_ratio_is_taken_within_a_pair(script: Any):
