@@ -2,7 +2,7 @@
 #
 #   make demo     a small slide, a simulated expert, and what comes of it, in demo-out/
 #   make test     all tests
-#   make bench    plain PyTorch beside slideloop, about ten minutes; writes bench.json
+#   make bench    plain PyTorch beside slideloop, up to thirty minutes; writes bench.json
 #   make lint     ruff, pyright, import-linter
 #   make format   puts the code in ruff's form
 #   make clean    removes what the others leave, except .venv

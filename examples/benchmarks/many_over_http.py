@@ -11,7 +11,6 @@ ranks that it was shown with those that follow from these masks.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from many_slides import Base, Slides, process_status, read_base, times_of, write_store
+from many_slides import (
+    Base,
+    Slides,
+    options_of,
+    process_status,
+    read_base,
+    times_of,
+    write_store,
+)
 
 from slideloop.cli.served import ServerProcess
 from slideloop.evaluation.client import WAIT_S, Client
@@ -32,11 +39,13 @@ from slideloop.features.store import find_store
 from slideloop.features.workspace import PatchOptions, Workspace
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from slideloop.features.normalisation import Normalisation
+    from slideloop.features.sources import SlidePatches
 
 PATCH = 256
 TISSUE = (190, 140, 180)
@@ -62,8 +71,7 @@ class Files:
 
     def __init__(self, base: Base, workspace: Workspace, folder: Path, side: int) -> None:
         self.slides = Slides(base, folder, side * side)
-        self._base, self._workspace = base, workspace
-        self._folder, self._side = folder, side
+        self._workspace, self._folder, self._side = workspace, folder, side
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, number: int) -> Path:
@@ -75,7 +83,7 @@ class Files:
         path = self.path(number)
         if not path.exists():
             path.write_bytes(self._file.replace(NUMBERED, f"slide {number:04}".encode()))
-        [source] = self._workspace.open_slides([path], PatchOptions(patch=PATCH))
+        source = self._source(number)
         key = indexing_key(source, encoder, normalisation)
         if find_store(self._workspace.features, key.identity, "pooled"):
             return
@@ -85,14 +93,18 @@ class Files:
             "verdicts": {"background": 0, "structureless": 0, "both": 0},
             "n_grid": source.n_cells,
         }
-        cells = np.array([source.cell(place) for place in source.order().tolist()], np.int32)
         pooled = self.slides.pooled(number)
-        write_store(self._workspace.features, key.identity, more, cells, pooled)
+        write_store(self._workspace.features, key.identity, more, self.cells, pooled)
 
+    @cached_property
     def cells(self) -> NDArray[np.int32]:
         """Return column and row of each patch in index order, the same for all slides."""
-        [source] = self._workspace.open_slides([self.path(0)], PatchOptions(patch=PATCH))
+        source = self._source(0)
         return np.array([source.cell(place) for place in source.order().tolist()], np.int32)
+
+    def _source(self, number: int) -> SlidePatches:
+        [source] = self._workspace.open_slides([self.path(number)], PatchOptions(patch=PATCH))
+        return source
 
     @cached_property
     def _file(self) -> bytes:
@@ -120,7 +132,7 @@ class Expert:
     def __init__(self, client: Client, files: Files, strategy: str) -> None:
         self.client, self.files = client, files
         self.classes = list(files.slides.base.classes)
-        self.cells = files.cells()
+        self.cells = files.cells
         self.slides: list[str] = []
         self.study = ""
         self._strategy = strategy
@@ -261,27 +273,9 @@ def measure(expert: Expert, pid: int, options: argparse.Namespace) -> dict[str, 
     }
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("truth", type=Path)
-    parser.add_argument("--positive", default="Tumor")
-    parser.add_argument("--patch", type=int, default=256, help="of the real slide")
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--strategy", default="cnfp")
-    parser.add_argument("--patches", type=int, default=12_500, help="per slide")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 50, 100])
-    parser.add_argument("--sessions", type=int, default=4, help="of five rounds, at each size")
-    parser.add_argument("--keep", type=Path, help="folder for slides, taken up again later")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Print what was measured."""
-    options = _options()
+    options = options_of(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(run(options, (options.keep or Path(folder)).resolve()), indent=2))
 

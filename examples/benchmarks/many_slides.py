@@ -309,14 +309,15 @@ def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     }
 
 
-def _options() -> argparse.Namespace:
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """Return what the measurements of many slides have in common on their command lines."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("slide", type=Path)
     parser.add_argument("truth", type=Path)
     parser.add_argument("--positive", default="Tumor")
-    parser.add_argument("--patch", type=int, default=256)
+    parser.add_argument("--patch", type=int, default=256, help="of the real slide")
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--strategy", default="cnfp")
@@ -324,13 +325,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 50, 100])
     parser.add_argument("--sessions", type=int, default=4, help="of five rounds, at each size")
     parser.add_argument("--keep", type=Path, help="folder for features, taken up again later")
-    parser.add_argument("--make-only", action="store_true", help="make the slides and stop")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Print what was measured."""
-    options = _options()
+    parser = options_of(__doc__)
+    parser.add_argument("--make-only", action="store_true", help="make the slides and stop")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(run(options, options.keep or Path(folder)), indent=2))
 
