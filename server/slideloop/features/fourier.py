@@ -132,13 +132,13 @@ class _FourierConv2d(nn.Module):
             )
         else:
             with torch.no_grad():
-                out = _convolved(rows, self._kernels, matrices, self._room, self._room)
+                out, _ = _convolved(rows, self._kernels, matrices, self._room, self._room)
         out = out if self.bias is None else out + self.bias
         return out.unsqueeze(2).permute(0, 3, 1, 2)
 
 
 class _Room:
-    """Memory by name, used again by the next step: emptying new memory takes longer than a step."""
+    """Memory by name, used again by the next step: new memory is emptied by the system first."""
 
     def __init__(self) -> None:
         self._tensors: dict[str, torch.Tensor] = {}
@@ -177,15 +177,16 @@ def _kernels(weight: torch.Tensor, matrices: _Matrices, own: _Room) -> torch.Ten
 
 def _convolved(
     rows: torch.Tensor, kernels: torch.Tensor, matrices: _Matrices, own: _Room, room: _Room
-) -> torch.Tensor:
-    """Map (positions, n, in) to (positions, n, out); `own` keeps the coefficients."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Map (positions, n, in) to (positions, n, out), and return the coefficients, in `own`, too."""
     n_positions, n, n_in = rows.shape
     n_products, n_out, _ = kernels.shape
     coefficients = own.tensor("coefficients", (n_products, n, n_in), rows.dtype)
     torch.mm(matrices.into, rows.reshape(n_positions, -1), out=coefficients.view(n_products, -1))
     products = room.tensor("products", (n_products, n, n_out), rows.dtype)
     torch.bmm(coefficients, kernels.transpose(1, 2), out=products)
-    return (matrices.back @ products.view(n_products, -1)).view(n_positions, n, n_out)
+    out = (matrices.back @ products.view(n_products, -1)).view(n_positions, n, n_out)
+    return out, coefficients
 
 
 class _Convolution(torch.autograd.Function):
@@ -205,8 +206,8 @@ class _Convolution(torch.autograd.Function):
         room: _Room,
     ) -> torch.Tensor:
         kernels = _kernels(weight, matrices, own)
-        out = _convolved(rows, kernels, matrices, own, room)
-        ctx.kept = kernels, own.tensor("coefficients", _shape(kernels, rows), rows.dtype)
+        out, coefficients = _convolved(rows, kernels, matrices, own, room)
+        ctx.kept = kernels, coefficients
         ctx.matrices, ctx.room, ctx.weight_shape = matrices, room, weight.shape
         return out
 
@@ -230,10 +231,6 @@ class _Convolution(torch.autograd.Function):
         torch.bmm(of_products.transpose(1, 2), coefficients, out=kernels)
         of_weight = (kernels.view(n_products, -1).T @ matrices.of_kernel).view(ctx.weight_shape)
         return of_rows, of_weight, None, None, None
-
-
-def _shape(kernels: torch.Tensor, rows: torch.Tensor) -> tuple[int, int, int]:
-    return len(kernels), rows.shape[1], rows.shape[2]
 
 
 @cache
